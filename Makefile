@@ -1,0 +1,59 @@
+VERSION := $(shell internal/dev/version)
+DEB := dist/l4d2-host_$(VERSION)_amd64.deb
+# How long each fuzz target runs.
+FUZZTIME ?= 30s
+
+# Of the last commit, so that the package comes out the same byte for byte.
+export SOURCE_DATE_EPOCH ?= $(or $(shell git log -1 --format=%ct 2>/dev/null),946684800)
+export VERSION
+# The Go that internal/dev/setup found or fetched, and no other behind its back.
+export PATH := $(CURDIR)/build/toolchain/bin:$(PATH)
+export GOTOOLCHAIN := local
+
+TOOL := go tool -modfile=internal/tools/go.mod
+# Tests boot machines and mount.
+ROOT := $(if $(filter-out 0,$(shell id -u)),sudo -E env "PATH=$(PATH)")
+
+.PHONY: help build deb test lint bench fuzz demo clean
+
+help: ## this list
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile
+
+# Static: the helper runs as root in a directory that the game's user can write
+# to, and is to load nothing from anywhere.
+build: ## build/l4d2ctl and build/l4d2-overlay
+	@internal/dev/setup build
+	CGO_ENABLED=0 GOARCH=amd64 go build -trimpath -buildvcs=false -ldflags '-s -w -X main.version=$(VERSION)' -o build/ ./cmd/l4d2ctl ./cmd/l4d2-overlay
+
+deb: build ## dist/l4d2-host_VERSION_amd64.deb
+	@internal/dev/setup deb
+	@mkdir -p dist && rm -f dist/*.deb
+	gzip -9n <CHANGELOG.md >build/changelog.gz
+	$(TOOL) nfpm package --packager deb --target $(DEB)
+
+# One package after the other: they boot machines, and two cores are few.
+test: deb ## all tests, as root, and the linters
+	@internal/dev/setup test
+	$(ROOT) go test -count=1 -p 1 -timeout 30m ./...
+	@$(MAKE) --no-print-directory lint
+
+lint: ## gofmt, go vet, staticcheck
+	@internal/dev/setup lint
+	@unformatted=$$(gofmt -l cmd internal packaging); [ -z "$$unformatted" ] || { echo "gofmt -w $$unformatted"; exit 1; }
+	go vet ./...
+	$(TOOL) staticcheck ./...
+
+bench: deb ## all benchmarks, as root
+	@internal/dev/setup bench
+	$(ROOT) go run ./internal/bench
+
+fuzz: ## all fuzz targets, each for FUZZTIME=30s
+	@internal/dev/setup build
+	internal/dev/fuzz $(FUZZTIME)
+
+demo: deb ## the whole life of a few servers on a machine of their own, as root
+	@internal/dev/setup demo
+	$(ROOT) go run ./internal/demo
+
+clean: ## remove what was built
+	rm -rf build dist

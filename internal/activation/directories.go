@@ -1,0 +1,213 @@
+package activation
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"l4d2-host/internal/advice"
+	"l4d2-host/internal/beneath"
+	"l4d2-host/internal/instance"
+	"l4d2-host/internal/overlay"
+)
+
+// The directories in an instance's runtime directory.
+const (
+	upperDir  = "upper"
+	workDir   = "work"
+	mergedDir = "merged"
+)
+
+// openRuntime opens the instance's runtime directory, which must be root's
+// alone: whoever could change it could exchange the directories in it.
+func (a *Activation) openRuntime(create bool) (int, error) {
+	path := a.Layout.Runtime(a.Name)
+	parent, err := unix.Open(a.Layout.RuntimeDir(), unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return -1, &os.PathError{Op: "open", Path: a.Layout.RuntimeDir(), Err: err}
+	}
+	defer unix.Close(parent)
+	if create {
+		if err := makeOwned(parent, string(a.Name), 0, a.Owner.GID, 0o750); err != nil {
+			return -1, &os.PathError{Op: "mkdir", Path: path, Err: err}
+		}
+	}
+	// A mount here is welcome (a disk of its own for one instance), a link not.
+	dir, err := unix.Openat2(parent, string(a.Name), &unix.OpenHow{
+		Flags:   unix.O_RDONLY | unix.O_DIRECTORY | unix.O_CLOEXEC,
+		Resolve: unix.RESOLVE_NO_SYMLINKS,
+	})
+	if err != nil {
+		return -1, &os.PathError{Op: "open", Path: path, Err: err}
+	}
+	var st unix.Stat_t
+	if err := unix.Fstat(dir, &st); err != nil {
+		unix.Close(dir)
+		return -1, &os.PathError{Op: "stat", Path: path, Err: err}
+	}
+	if st.Uid != 0 || st.Mode&0o022 != 0 {
+		unix.Close(dir)
+		return -1, advice.With(fmt.Errorf("%s: others than root can write it (owner %d, mode %#o)", path, st.Uid, st.Mode&0o7777),
+			"chown root "+path+" && chmod 0750 "+path)
+	}
+	return dir, nil
+}
+
+// makeOwned makes the directory name in parent unless something is there. It
+// gets its name when its owner and mode are right, so that a crash leaves
+// nothing that a later run would take for finished.
+func makeOwned(parent int, name string, uid, gid int, mode uint32) error {
+	var st unix.Stat_t
+	err := unix.Fstatat(parent, name, &st, unix.AT_SYMLINK_NOFOLLOW)
+	if err == nil || !errors.Is(err, unix.ENOENT) {
+		return err
+	}
+	err = makeNew(parent, name, uid, gid, mode)
+	if errors.Is(err, unix.ENOENT) && unix.Fstatat(parent, name, &st, unix.AT_SYMLINK_NOFOLLOW) == nil {
+		return nil // another process gave our directory its name: nothing is locked yet
+	}
+	return err
+}
+
+func makeNew(parent int, name string, uid, gid int, mode uint32) error {
+	temporary := "." + name + ".new"
+	if err := unix.Mkdirat(parent, temporary, 0o700); err != nil && !errors.Is(err, unix.EEXIST) {
+		return err
+	}
+	if err := unix.Fchownat(parent, temporary, uid, gid, unix.AT_SYMLINK_NOFOLLOW); err != nil {
+		return err
+	}
+	if err := unix.Fchmodat(parent, temporary, mode, 0); err != nil {
+		return err
+	}
+	err := unix.Renameat2(parent, temporary, parent, name, unix.RENAME_NOREPLACE)
+	if errors.Is(err, unix.EEXIST) {
+		return unix.Unlinkat(parent, temporary, unix.AT_REMOVEDIR)
+	}
+	return err
+}
+
+// stack is an overlay.Stack that knows the paths of its layers.
+type stack struct {
+	overlay.Stack
+	paths []string
+}
+
+// openStack opens everything that the overlay is made of, and makes what is
+// missing of upper, work and merged. What it returns is to be closed even
+// after an error.
+func (a *Activation) openStack(dir int, env instance.Env) (stack, error) {
+	s := stack{Stack: overlay.Stack{Source: a.source(), Upper: -1, Work: -1}}
+	var err error
+	for _, d := range []struct {
+		name     string
+		uid, gid int
+		mode     uint32
+		fd       *int
+	}{
+		{upperDir, a.Owner.UID, a.Owner.GID, 0o750, &s.Upper},
+		{workDir, 0, 0, 0o700, &s.Work},
+		{mergedDir, 0, 0, 0o700, nil},
+	} {
+		path := filepath.Join(a.Layout.Runtime(a.Name), d.name)
+		if err = makeOwned(dir, d.name, d.uid, d.gid, d.mode); err != nil {
+			return s, &os.PathError{Op: "mkdir", Path: path, Err: err}
+		}
+		if d.fd == nil {
+			continue
+		}
+		if *d.fd, err = beneath.OpenDir(dir, d.name); err != nil {
+			return s, advice.With(fmt.Errorf("%s: %w", a.Layout.Runtime(a.Name), err),
+				d.name+" must be a plain directory: to give the instance a disk of its own, mount that at "+a.Layout.Runtime(a.Name))
+		}
+	}
+	err = a.openLayers(&s, env.Lowers)
+	return s, err
+}
+
+func (a *Activation) openLayers(s *stack, lowers []string) error {
+	overlays, err := unix.Open(a.Layout.Overlays(), unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return &os.PathError{Op: "open", Path: a.Layout.Overlays(), Err: err}
+	}
+	defer unix.Close(overlays)
+	for i, layer := range lowers {
+		path := filepath.Join(a.Layout.Root(), layer)
+		s.paths = append(s.paths, path)
+		fd := -1
+		if name, ok := strings.CutPrefix(layer, instance.OverlaysDir+"/"); ok {
+			// A link from one layer's name to another is the operator's way to
+			// switch versions; one that leads out of overlays/ is refused.
+			fd, err = unix.Openat2(overlays, name, &unix.OpenHow{
+				Flags:   unix.O_RDONLY | unix.O_DIRECTORY | unix.O_CLOEXEC,
+				Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_MAGICLINKS,
+			})
+		} else {
+			fd, err = unix.Open(path, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+		}
+		if err != nil {
+			return layerError(i, path, err)
+		}
+		s.Lowers = append(s.Lowers, fd)
+	}
+	return a.checkInstallation(s)
+}
+
+// layerError says what is wrong with layer i (from 0) in the operator's words.
+func layerError(i int, path string, err error) error {
+	cause, hint := err.Error(), advice.For(err)
+	switch {
+	case errors.Is(err, unix.ENOENT):
+		cause, hint = "no such directory", "make the layer, or take it out of the instance's spec and run l4d2ctl init again"
+	case errors.Is(err, unix.ENOTDIR):
+		cause, hint = "not a directory", "a layer is a directory tree over the game's root: unpack it into one"
+	case errors.Is(err, unix.EXDEV):
+		cause, hint = "a symbolic link that leaves the overlays directory", "move the layer there, or bind-mount it"
+	}
+	err = fmt.Errorf("layer %d (%s): %s", i+1, path, cause)
+	if hint == "" {
+		return err
+	}
+	return advice.With(err, hint)
+}
+
+// serverBinary is what the unit starts, in the game's root.
+const serverBinary = "srcds_linux"
+
+// checkInstallation looks for the game in any of the layers, the most likely
+// one first.
+func (a *Activation) checkInstallation(s *stack) error {
+	for i := len(s.Lowers) - 1; i >= 0; i-- {
+		var st unix.Stat_t
+		err := unix.Fstatat(s.Lowers[i], serverBinary, &st, unix.AT_SYMLINK_NOFOLLOW)
+		if err == nil {
+			return nil
+		}
+		if !errors.Is(err, unix.ENOENT) {
+			return layerError(i, s.paths[i], fmt.Errorf("look for %s: %w", serverBinary, err))
+		}
+	}
+	return advice.With(fmt.Errorf("there is no game in %s: it has no %s", a.Layout.Installation(), serverBinary),
+		"install the Left 4 Dead 2 dedicated server (Steam app 222860) there with steamcmd")
+}
+
+// explain puts the path of the layer into an error that is about one.
+func (s *stack) explain(err error) error {
+	var e *overlay.LayerError
+	if errors.As(err, &e) {
+		return layerError(e.Layer, s.paths[e.Layer], e.Err)
+	}
+	return err
+}
+
+func (s *stack) close() {
+	for _, fd := range append(s.Lowers, s.Upper, s.Work) {
+		if fd >= 0 {
+			unix.Close(fd)
+		}
+	}
+}

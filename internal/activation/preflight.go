@@ -1,0 +1,92 @@
+package activation
+
+import (
+	"errors"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"l4d2-host/internal/advice"
+	"l4d2-host/internal/instance"
+)
+
+// writtenDirs are directories of the game's root that every game writes to.
+// The root itself takes its owner from the upper directory.
+var writtenDirs = []string{".", "left4dead2", "left4dead2/cfg", "left4dead2/addons", "left4dead2/logs"}
+
+// warnUnwritable names the first directory that the game's user cannot write
+// to in the tree whose root is given. It is no reason to refuse the start: the
+// game runs, and fails at what it wants to keep. Only the few directories that
+// matter to all are looked at, in the finished tree: there an owner counts, not
+// in a layer that others cover, and the cost does not grow with the layers.
+func (a *Activation) warnUnwritable(root int, s stack) {
+	for _, name := range writtenDirs {
+		var st unix.Stat_t
+		err := unix.Fstatat(root, name, &st, unix.AT_SYMLINK_NOFOLLOW)
+		if err != nil || st.Mode&unix.S_IFMT != unix.S_IFDIR || a.Owner.canWrite(st) {
+			continue
+		}
+		remedy := "chown -R " + instance.User + ":" + instance.User
+		if int(st.Uid) == a.Owner.UID {
+			remedy = "chmod u+rwx"
+		}
+		paths := a.unwritable(name, s)
+		a.Log.Warn("%s: the game's user cannot write there (owner %d:%d, mode %#o): run %s %s",
+			paths[0], st.Uid, st.Gid, st.Mode&0o7777, remedy, strings.Join(paths, " "))
+		return
+	}
+}
+
+// canWrite reports whether o can make files in the directory. Access control
+// lists are not looked at: they show as the mode of the group.
+func (o Owner) canWrite(st unix.Stat_t) bool {
+	const writeAndEnter = 0o3
+	need := uint32(writeAndEnter)
+	switch {
+	case int(st.Uid) == o.UID:
+		need <<= 6
+	case int(st.Gid) == o.GID:
+		need <<= 3
+	}
+	return st.Mode&need == need
+}
+
+// unwritable returns where the directory that name is in the merged tree lies on
+// disk: in the topmost layer that has it and in upper, which has a copy, with
+// the layer's owner, as soon as server.cfg was put there.
+func (a *Activation) unwritable(name string, s stack) []string {
+	var paths []string
+	add := func(fd int, dir string) (found bool) {
+		var st unix.Stat_t
+		if unix.Fstatat(fd, name, &st, unix.AT_SYMLINK_NOFOLLOW) != nil {
+			return false
+		}
+		if !a.Owner.canWrite(st) {
+			paths = append(paths, filepath.Join(dir, name))
+		}
+		return true
+	}
+	for i := 0; name != "." && i < len(s.Lowers) && !add(s.Lowers[i], s.paths[i]); i++ {
+	}
+	add(s.Upper, a.Layout.Upper(a.Name))
+	if len(paths) == 0 { // it was put right meanwhile
+		paths = append(paths, filepath.Join(a.Layout.Merged(a.Name), name))
+	}
+	return paths
+}
+
+// adviseDisk adds what to do to an error that is the disk's and may come from
+// any step.
+func (a *Activation) adviseDisk(err error) error {
+	if err == nil || advice.For(err) != "" {
+		return err
+	}
+	switch disk := a.Layout.Runtime(a.Name); {
+	case errors.Is(err, unix.ENOSPC), errors.Is(err, unix.EDQUOT):
+		return advice.With(err, "make room on the file system of "+disk+": see df "+disk+", and df -i for the number of files")
+	case errors.Is(err, unix.EROFS):
+		return advice.With(err, "remount the file system of "+disk+" read-write; if it went read-only by itself, see journalctl -k")
+	}
+	return err
+}

@@ -1,0 +1,157 @@
+// Package cli is l4d2ctl, the operator's tool: one file per command over the
+// packages that do the work.
+//
+// It never mounts anything, and it decides nothing that systemd or the store
+// could decide: it asks them, says what it asks, and puts their answers in
+// words.
+//
+// The rules of all output: a result goes to stdout; each step, warning and
+// error goes to stderr. A line about an instance begins with its name. An
+// error begins with "l4d2ctl: ", in lower case, without a full stop; what the
+// operator can do about it is a line of its own, "l4d2ctl: hint: …".
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/alecthomas/kong"
+
+	"l4d2-host/internal/instance"
+	"l4d2-host/internal/store"
+	"l4d2-host/internal/systemd"
+)
+
+// The exit codes of l4d2ctl, all of them.
+const (
+	ExitDone        = 0
+	ExitFailed      = 1   // at least one thing asked for is not so
+	ExitUsage       = 2   // the command line is wrong, nothing was done
+	ExitInterrupted = 130 // SIGINT or SIGTERM: 128 + SIGINT, as shells do
+)
+
+const program = "l4d2ctl"
+
+// helperPath is where the package puts l4d2-overlay. A test build sets it with
+// -ldflags "-X l4d2-host/internal/cli.helperPath=…"; nothing sets it at run
+// time, because root executes it.
+var helperPath = "/usr/libexec/l4d2-host/l4d2-overlay"
+
+// Program is l4d2ctl with everything outside of it; New has the real things.
+type Program struct {
+	Version  string
+	In       io.Reader
+	Out, Err io.Writer
+	// Superuser says that this process may write the instances.
+	Superuser bool
+	// Helper is the path of l4d2-overlay.
+	Helper string
+	// OpenStore opens the instances under a root.
+	OpenStore func(instance.Layout) (*store.Store, error)
+	// Connect reaches systemd; the error is systemd.ErrNotRunning where
+	// there is none.
+	Connect func(context.Context) (Manager, error)
+}
+
+// New returns the program as it is shipped.
+func New(version string) *Program {
+	return &Program{
+		Version:   version,
+		In:        os.Stdin,
+		Out:       os.Stdout,
+		Err:       os.Stderr,
+		Superuser: os.Geteuid() == 0,
+		Helper:    helperPath,
+		OpenStore: func(l instance.Layout) (*store.Store, error) { return store.Open(l) },
+		Connect: func(ctx context.Context) (Manager, error) {
+			m, err := systemd.Connect(ctx)
+			if err != nil {
+				return nil, err // not m: an interface holding a nil pointer is not nil
+			}
+			return m, nil
+		},
+	}
+}
+
+// Main runs the command line args, without the program's name, and returns the
+// exit code. The first SIGINT or SIGTERM cancels what is going on, the second
+// one ends the process.
+func (p *Program) Main(args []string) int {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	defer stop()
+	context.AfterFunc(ctx, stop)
+	return p.Run(ctx, args)
+}
+
+// commandLine is all that can be asked; each command is a struct with a Run.
+type commandLine struct {
+	Root    string           `help:"Directory of the game, the layers and the instances (default: ${root})." env:"${rootVariable}" placeholder:"DIR"`
+	Version kong.VersionFlag `help:"Print the version and exit."`
+
+	Init    initCommand    `cmd:"" help:"Make an instance, or apply its changed spec."`
+	Start   startCommand   `cmd:"" help:"Start instances and wait until they run."`
+	Stop    stopCommand    `cmd:"" help:"Stop instances and wait until they are unmounted."`
+	Restart restartCommand `cmd:"" help:"Stop and start instances, so that they take up a changed spec."`
+	Delete  deleteCommand  `cmd:"" help:"Stop an instance and remove it with all its state."`
+	List    listCommand    `cmd:"" help:"Show all instances and what they do."`
+}
+
+// Run is Main for a caller with a context of its own: when ctx ends, jobs that
+// this run queued are cancelled.
+func (p *Program) Run(ctx context.Context, args []string) int {
+	var line commandLine
+	out := &output{out: p.Out, err: p.Err}
+	parser, err := kong.New(&line,
+		kong.Name(program),
+		kong.Description("Make and run the Left 4 Dead 2 servers of this machine.\n\n"+
+			"Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted."),
+		kong.Vars{"version": p.Version, "root": instance.DefaultRoot, "rootVariable": instance.RootVariable},
+		kong.Writers(p.Out, p.Err))
+	if err != nil {
+		panic(err) // the struct above is wrong
+	}
+	parsed, err := parser.Parse(args)
+	if err != nil {
+		out.report("", &problem{err: err, hints: []string{"see " + usage(err)}})
+		return ExitUsage
+	}
+	layout, err := instance.NewLayout(line.Root)
+	if err != nil {
+		out.report("", err)
+		return ExitUsage
+	}
+	err = parsed.Run(&session{Program: p, output: out, ctx: ctx, layout: layout})
+	if err == nil {
+		err = out.written()
+	}
+	return out.exit(ctx, parsed.Selected().Name, err)
+}
+
+// usage is the command whose help a wrong command line should have followed.
+func usage(err error) string {
+	var wrong *kong.ParseError
+	if errors.As(err, &wrong) && wrong.Context != nil && wrong.Context.Selected() != nil {
+		return fmt.Sprintf("%s %s --help", program, wrong.Context.Selected().Name)
+	}
+	return program + " --help"
+}
+
+// exit reports err, which the command called verb returned, and returns the
+// exit code.
+func (o *output) exit(ctx context.Context, verb string, err error) int {
+	switch {
+	case err == nil:
+		return ExitDone
+	case ctx.Err() != nil && errors.Is(err, context.Canceled):
+		o.report(verb, err)
+		return ExitInterrupted
+	default:
+		o.report(verb, err)
+		return ExitFailed
+	}
+}

@@ -1,0 +1,239 @@
+package cli
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"l4d2-host/internal/instance"
+	"l4d2-host/internal/privatens"
+	"l4d2-host/internal/store"
+	"l4d2-host/internal/systemd"
+)
+
+func TestMain(m *testing.M) { privatens.Main(m) }
+
+// fakeManager is a systemd whose units are as a test puts them. Its calls are
+// recorded as "VERB UNIT".
+type fakeManager struct {
+	mu      sync.Mutex
+	units   map[string]systemd.Unit
+	calls   []string
+	on      map[string]func(ctx context.Context, u *systemd.Unit) error // by verb, instead of success
+	journal []string
+	run     string // the invocation whose journal was asked for
+	denied  error  // of Units
+	closed  bool
+}
+
+func newFakeManager() *fakeManager {
+	return &fakeManager{units: map[string]systemd.Unit{}, on: map[string]func(context.Context, *systemd.Unit) error{}}
+}
+
+func (f *fakeManager) act(ctx context.Context, verb, unit string, usual func(*systemd.Unit)) error {
+	f.mu.Lock()
+	f.calls = append(f.calls, verb+" "+unit)
+	u := f.unit(unit)
+	do := f.on[verb]
+	f.mu.Unlock()
+	var err error
+	if do != nil {
+		err = do(ctx, &u)
+	} else {
+		usual(&u)
+	}
+	f.mu.Lock()
+	f.units[unit] = u
+	f.mu.Unlock()
+	return err
+}
+
+func (f *fakeManager) unit(name string) systemd.Unit {
+	if u, ok := f.units[name]; ok {
+		return u
+	}
+	return systemd.Unit{Name: name, LoadState: "loaded", ActiveState: "inactive", SubState: "dead", Result: "success"}
+}
+
+func up(u *systemd.Unit) {
+	u.ActiveState, u.SubState, u.MainPID, u.InvocationID = "active", "running", 42, "ab01"
+}
+
+func down(u *systemd.Unit) {
+	u.ActiveState, u.SubState, u.MainPID = "inactive", "dead", 0
+}
+
+func (f *fakeManager) Start(ctx context.Context, unit string) error {
+	return f.act(ctx, "start", unit, up)
+}
+func (f *fakeManager) Restart(ctx context.Context, unit string) error {
+	return f.act(ctx, "restart", unit, up)
+}
+func (f *fakeManager) Stop(ctx context.Context, unit string) error {
+	return f.act(ctx, "stop", unit, down)
+}
+func (f *fakeManager) Disable(ctx context.Context, unit string) error {
+	return f.act(ctx, "disable", unit, func(u *systemd.Unit) { u.Enabled = false })
+}
+func (f *fakeManager) ResetFailed(ctx context.Context, unit string) error {
+	return f.act(ctx, "reset", unit, func(u *systemd.Unit) {
+		if u.ActiveState == "failed" {
+			down(u)
+		}
+	})
+}
+
+func (f *fakeManager) Units(_ context.Context, names []string) ([]systemd.Unit, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	units := make([]systemd.Unit, len(names))
+	for i, n := range names {
+		units[i] = f.unit(n)
+	}
+	return units, f.denied
+}
+
+func (f *fakeManager) Journal(_ context.Context, _, run string, _ int) ([]string, error) {
+	f.run = run
+	return f.journal, nil
+}
+
+func (f *fakeManager) Close() { f.closed = true }
+
+// host is a root with an installation, and the program over it.
+type host struct {
+	t        *testing.T
+	layout   instance.Layout
+	systemd  *fakeManager // nil: not running
+	program  Program
+	out, err bytes.Buffer
+}
+
+func newHost(t *testing.T, names ...instance.Name) *host {
+	t.Helper()
+	privatens.Need(t)
+	layout, err := instance.NewLayout(t.TempDir())
+	must(t, err)
+	for _, dir := range []string{layout.Installation(), layout.Overlays(), layout.Instances(), layout.RuntimeDir()} {
+		must(t, os.Mkdir(dir, 0o755))
+	}
+	h := &host{t: t, layout: layout, systemd: newFakeManager()}
+	h.program = Program{
+		Version:   "1.2.3",
+		In:        strings.NewReader(""),
+		Out:       &h.out,
+		Err:       &h.err,
+		Superuser: true,
+		Helper:    filepath.Join(t.TempDir(), "helper"),
+		OpenStore: func(l instance.Layout) (*store.Store, error) {
+			return &store.Store{Layout: l, GID: os.Getgid()}, nil
+		},
+		Connect: func(context.Context) (Manager, error) {
+			if h.systemd == nil {
+				return nil, fmt.Errorf("%w: as the test wants it", systemd.ErrNotRunning)
+			}
+			return h.systemd, nil
+		},
+	}
+	st := &store.Store{Layout: layout, GID: os.Getgid()}
+	for i, n := range names {
+		_, err := st.Init(n, "test.yaml", fmt.Appendf(nil, "port: %d\n", 27015+i))
+		must(t, err)
+		for _, dir := range []string{layout.Upper(n), layout.Merged(n)} {
+			must(t, os.MkdirAll(dir, 0o755))
+		}
+	}
+	return h
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// run runs a command line that has to end with exit code want.
+func (h *host) run(want int, args ...string) {
+	h.t.Helper()
+	h.runIn(context.Background(), want, args...)
+}
+
+func (h *host) runIn(ctx context.Context, want int, args ...string) {
+	h.t.Helper()
+	h.out.Reset()
+	h.err.Reset()
+	if got := h.program.Run(ctx, append([]string{"--root", h.layout.Root()}, args...)); got != want {
+		h.t.Errorf("%q: exit %d, want %d\nstdout:\n%s\nstderr:\n%s", args, got, want, &h.out, &h.err)
+	}
+}
+
+// says requires each of texts in what was written to b.
+func (h *host) says(b *bytes.Buffer, texts ...string) {
+	h.t.Helper()
+	for _, text := range texts {
+		if !strings.Contains(b.String(), text) {
+			h.t.Errorf("%q is missing in:\n%s", text, b)
+		}
+	}
+}
+
+func (h *host) saysNot(b *bytes.Buffer, text string) {
+	h.t.Helper()
+	if strings.Contains(b.String(), text) {
+		h.t.Errorf("%q is in:\n%s", text, b)
+	}
+}
+
+// called requires these calls, in any order between units.
+func (h *host) called(want ...string) {
+	h.t.Helper()
+	got := slices.Clone(h.systemd.calls)
+	slices.Sort(got)
+	slices.Sort(want)
+	if !slices.Equal(got, want) {
+		h.t.Errorf("systemd was asked for %q, want %q", h.systemd.calls, want)
+	}
+	h.systemd.calls = nil
+	if !h.systemd.closed && len(want) > 0 {
+		h.t.Error("the connection was left open")
+	}
+}
+
+func (h *host) set(n instance.Name, change func(*systemd.Unit)) {
+	u := h.systemd.unit(unitName(n))
+	change(&u)
+	h.systemd.units[unitName(n)] = u
+}
+
+// there requires the instance to exist in full, or to have gone in full.
+func (h *host) there(n instance.Name, want bool) {
+	h.t.Helper()
+	for _, path := range []string{h.layout.Instance(n), h.layout.Upper(n)} {
+		if _, err := os.Stat(path); (err == nil) != want {
+			h.t.Errorf("%s: there is %v, want %v", path, err == nil, want)
+		}
+	}
+}
+
+// fullDisk takes nothing.
+type fullDisk struct{}
+
+func (fullDisk) Write([]byte) (int, error) { return 0, io.ErrShortWrite }
+
+func TestWrongUsageNamesTheHelp(t *testing.T) {
+	h := newHost(t)
+	for _, command := range []string{"init", "start", "stop", "restart", "delete"} {
+		h.run(ExitUsage, command)
+		h.says(&h.err, "l4d2ctl: ", "l4d2ctl: hint: see l4d2ctl "+command+" --help")
+	}
+	h.run(ExitUsage)
+	h.says(&h.err, "l4d2ctl: hint: see l4d2ctl --help")
+}

@@ -1,0 +1,147 @@
+package kernel
+
+import (
+	"flag"
+	"fmt"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+var update = flag.Bool("update", false, "write KERNELS.md anew")
+
+// tested are the packages whose tests are run under every kernel.
+var tested = []string{"overlay", "activation", "beneath"}
+
+// otherDefaults turns on all that a distribution may have turned on.
+const otherDefaults = `set -e
+for name in index metacopy redirect_dir nfs_export xino_auto; do
+	echo Y >/sys/module/overlay/parameters/$name
+done`
+
+// testedAgain are the tests of the first package that the defaults could break.
+var testedAgain = []string{"TestAuto", "TestOptions", "TestReadOnlyResult", "TestChangedStack", "TestInUse"}
+
+// testLimit is for everything under one kernel; without KVM it takes one to two
+// minutes, and several times that on a busy machine.
+const testLimit = 12 * time.Minute
+
+// TestKernels runs the tests of the packages that depend on the kernel under
+// each of the versions, and compares with what KERNELS.md says.
+func TestKernels(t *testing.T) {
+	if testing.Short() {
+		t.Skip("boots virtual machines: not run under -short")
+	}
+	programs := map[string]string{}
+	var commands [][]string
+	for _, name := range tested {
+		path := filepath.Join(t.TempDir(), name)
+		if err := Build(path, "test", "l4d2-host/internal/"+name); err != nil {
+			t.Fatal(err)
+		}
+		programs[name+".test"] = path
+		commands = append(commands, []string{name + ".test", "-test.v", "-test.timeout=" + testLimit.String()})
+	}
+	again := append(slices.Clone(commands[0]), "-test.run=^("+strings.Join(testedAgain, "|")+")$")
+	commands = append(commands, []string{"sh", "-c", otherDefaults}, again)
+	rows := make([]row, len(Versions))
+	t.Run("versions", func(t *testing.T) {
+		for i, v := range Versions {
+			t.Run(v.String(), func(t *testing.T) {
+				t.Parallel()
+				rows[i] = runTests(t, v, programs, commands)
+			})
+		}
+	})
+	checkTable(t, rows)
+}
+
+// runTests runs the commands, most of them test programs, under one kernel.
+func runTests(t *testing.T, v Version, programs map[string]string, commands [][]string) row {
+	k := needKernel(t, v)
+	disk := filepath.Join(t.TempDir(), "disk")
+	if err := MakeDisk(t.Context(), k, disk, 512, programs); err != nil {
+		t.Fatal(err)
+	}
+	results, err := Boot(t.Context(), k, Payload{Commands: commands, Disk: disk, Limit: testLimit})
+	if err != nil {
+		t.Error(err)
+	}
+	if len(results) != len(commands) {
+		t.Errorf("%d of %d programs ended", len(results), len(commands))
+	}
+	r := row{series: v.String(), kernel: k.Package}
+	for i, result := range results {
+		tests := readTests(result.Output)
+		program := commands[i][0]
+		if result.Code != 0 || program != "sh" && tests.passed == 0 || tests.bad != nil {
+			t.Errorf("%s: exit status %d, not passed: %q:\n%s", program, result.Code, tests.bad, result.Output)
+		}
+		r.passed += tests.passed
+		r.fallbacks += tests.fallbacks
+		if tests.method != "" {
+			r.method = tests.method
+		}
+	}
+	if r.method == "" {
+		t.Error("no test said which method Auto chose")
+	}
+	return r
+}
+
+func needKernel(t *testing.T, v Version) Kernel {
+	t.Helper()
+	k, err := Get(t.Context(), v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return k
+}
+
+// tests is what the output of a verbose test program says.
+type tests struct {
+	passed    int
+	bad       []string // failed or skipped: no test may pass by not being run
+	fallbacks int      // tests that found the method missing and Auto to cope
+	method    string   // what Auto chose, "" where no test said it
+}
+
+var (
+	verdict  = regexp.MustCompile(`(?m)^ *--- (PASS|FAIL|SKIP): (\S+)`)
+	fallback = regexp.MustCompile(`(?m): Auto fell back to \w+$`)
+	chosen   = regexp.MustCompile(`(?m): Auto chose (\w+)$`)
+)
+
+func readTests(output string) tests {
+	var r tests
+	for _, m := range verdict.FindAllStringSubmatch(output, -1) {
+		if m[1] == "PASS" {
+			r.passed++
+		} else {
+			r.bad = append(r.bad, m[2])
+		}
+	}
+	r.fallbacks = len(fallback.FindAllString(output, -1))
+	if m := chosen.FindStringSubmatch(output); m != nil {
+		r.method = m[1]
+	}
+	return r
+}
+
+func TestReadTests(t *testing.T) {
+	r := readTests(`=== RUN   TestA
+=== RUN   TestA/one
+    a_test.go:1: no fsopen in this kernel: Auto fell back to mount
+    a_test.go:2: Auto chose mount
+--- PASS: TestA (0.10s)
+    --- PASS: TestA/one (0.05s)
+    --- SKIP: TestA/two (0.00s)
+--- FAIL: TestB (0.00s)
+FAIL`)
+	if got, want := fmt.Sprint(r), "{2 [TestA/two TestB] 1 mount}"; got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+}

@@ -1,0 +1,75 @@
+package mountinfo
+
+import (
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func TestRead(t *testing.T) {
+	long := strings.Repeat("/a/layer:", 20_000)
+	for _, tt := range []struct {
+		name, text string
+		want       []Mount
+	}{
+		{"none", "", nil},
+		{
+			"no optional field", "21 20 0:19 / /sys rw,nosuid - sysfs sysfs rw\n",
+			[]Mount{{21, 20, 0, 19, "/", "/sys", "sysfs", "sysfs"}},
+		},
+		{
+			"optional fields, no last newline", "36 35 98:7 /mnt1 /mnt2 rw shared:3 master:1 - ext3 /dev/root rw,errors=continue",
+			[]Mount{{36, 35, 98, 7, "/mnt1", "/mnt2", "ext3", "/dev/root"}},
+		},
+		{
+			"escapes", `36 35 0:7 /a\134b /with\040space\011tab\012line rw - fuse.x\043y a\040b rw` + "\n",
+			[]Mount{{36, 35, 0, 7, `/a\b`, "/with space\ttab\nline", "fuse.x#y", "a b"}},
+		},
+		{
+			"a line over 64 KiB", "36 35 0:7 / /m rw - overlay l4d2:a rw,lowerdir=" + long + "\n37 35 0:8 / /n rw - tmpfs tmpfs rw\n",
+			[]Mount{{36, 35, 0, 7, "/", "/m", "overlay", "l4d2:a"}, {37, 35, 0, 8, "/", "/n", "tmpfs", "tmpfs"}},
+		},
+	} {
+		got, err := Read(strings.NewReader(tt.text))
+		if diff := cmp.Diff(tt.want, got); err != nil || diff != "" {
+			t.Errorf("%s: %v %s", tt.name, err, diff)
+		}
+	}
+}
+
+func TestReadBad(t *testing.T) {
+	for _, text := range []string{"\n", "x", "36 35 98:0 / /m rw ext3 dev rw", "x 35 98:0 / /m rw - ext3 dev rw", "36 35 98 / /m rw - ext3 dev rw", "36 -1 9:0 / /m rw - ext3 dev rw"} {
+		if got, err := Read(strings.NewReader(text)); err == nil {
+			t.Errorf("Read(%q) = %v, want an error", text, got)
+		}
+	}
+}
+
+func TestSelf(t *testing.T) {
+	mounts, err := Self()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range mounts {
+		if m.Point == "/proc" && m.FSType == "proc" {
+			return
+		}
+	}
+	t.Errorf("no /proc among %d mounts", len(mounts))
+}
+
+func FuzzRead(f *testing.F) {
+	f.Add("36 35 98:7 /mnt1 /mnt2 rw shared:3 - ext3 /dev/root rw\n")
+	f.Add(`36 35 0:7 /a\134b /\04 rw - a\777 \ rw`)
+	if data, err := os.ReadFile("/proc/self/mountinfo"); err == nil {
+		f.Add(string(data))
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		mounts, err := Read(strings.NewReader(text))
+		if err == nil && len(mounts) > strings.Count(text, "\n")+1 {
+			t.Errorf("%d mounts in %d lines", len(mounts), strings.Count(text, "\n")+1)
+		}
+	})
+}

@@ -1,0 +1,119 @@
+package overlay
+
+import (
+	"errors"
+	"fmt"
+
+	"golang.org/x/sys/unix"
+
+	"l4d2-host/internal/advice"
+)
+
+const otherFileSystem = "put the root on ext4, xfs, btrfs or tmpfs"
+
+// cannotCarry are the file systems that the kernel refuses as upper, or that
+// mount and then fail at a copy-up or a removal: they lack whiteouts, trusted
+// extended attributes or a stable directory type. By statfs(2) magic.
+var cannotCarry = map[int64]string{
+	unix.OVERLAYFS_SUPER_MAGIC: "an overlay (a container's root?)",
+	unix.FUSE_SUPER_MAGIC:      "a FUSE file system",
+	unix.NFS_SUPER_MAGIC:       "NFS",
+	unix.SMB2_SUPER_MAGIC:      "SMB",
+	unix.CIFS_SUPER_MAGIC:      "SMB",
+	unix.V9FS_MAGIC:            "9p",
+	unix.MSDOS_SUPER_MAGIC:     "FAT",
+	unix.EXFAT_SUPER_MAGIC:     "exFAT",
+	0x7366746e:                 "NTFS",
+	unix.RAMFS_MAGIC:           "ramfs",
+	unix.SQUASHFS_MAGIC:        "squashfs",
+	unix.ECRYPTFS_SUPER_MAGIC:  "eCryptfs",
+}
+
+func checkFileSystem(fs unix.Statfs_t) error {
+	if name, bad := cannotCarry[int64(fs.Type)]; bad {
+		return advice.With(fmt.Errorf("the upper directory is on %s, which can't carry an overlay's upper directory", name), otherFileSystem)
+	}
+	if fs.Flags&unix.ST_RDONLY != 0 {
+		return advice.With(errors.New("the upper directory is on a read-only mount"),
+			"remount it read-write; if it went read-only by itself, see journalctl -k")
+	}
+	return nil
+}
+
+// The inode flags of linux/fs.h, as FS_IOC_GETFLAGS returns them.
+const (
+	flagImmutable = 0x10
+	flagAppend    = 0x20
+	flagCasefold  = 0x40000000
+)
+
+// checkFlags says why a directory with these flags cannot be the upper or the
+// work directory.
+func checkFlags(name string, flags int) error {
+	switch {
+	case flags&(flagImmutable|flagAppend) != 0:
+		return advice.With(fmt.Errorf("the %s directory is immutable or append-only", name), "take the flag away with chattr -ia")
+	case flags&flagCasefold != 0:
+		// Refused by most kernels; where it is taken (Linux 6.17), only when
+		// every layer ignores case alike.
+		return advice.With(fmt.Errorf("the %s directory ignores the case of names (casefold)", name),
+			"move its contents to a directory without the flag: it is inherited, and chattr -F takes it only from an empty one")
+	}
+	return nil
+}
+
+// checkTypes makes sure that directories on the file system of upper tell the
+// types of what is in them. Without, the overlay mounts, and what was deleted
+// shows up as a device node; the kernel only logs it. The target stands for
+// the upper directory, which may be empty.
+func checkTypes(upper int, target Target) error {
+	var up, dir unix.Stat_t
+	if err := unix.Fstat(upper, &up); err != nil {
+		return &Error{Op: "stat upper", Err: err}
+	}
+	if err := unix.Fstat(target.Dir, &dir); err != nil {
+		return &Error{Op: "stat above " + target.Path, Err: err}
+	}
+	if up.Dev != dir.Dev {
+		return nil // not the instance's own directory: nothing there tells of upper
+	}
+	typed, err := tellsTypes(target.Dir)
+	if err != nil {
+		return &Error{Op: "read the directory of " + target.Path, Err: err}
+	}
+	if !typed {
+		return advice.With(errors.New("the upper directory is on a file system that keeps no file types in directories (ext4 without filetype, xfs with ftype=0)"),
+			otherFileSystem+" made with today's defaults")
+	}
+	return nil
+}
+
+// tellsTypes reports whether an entry of the directory has a type. "." and ".."
+// don't count: they have one everywhere.
+func tellsTypes(dir int) (bool, error) {
+	fd, err := unix.Openat(dir, ".", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return false, err
+	}
+	defer unix.Close(fd)
+	buf := make([]byte, 4096)
+	n, err := unix.Getdents(fd, buf)
+	if err != nil {
+		return false, err
+	}
+	// struct linux_dirent64: inode and offset (8 bytes each), length of the
+	// record (2), type (1), name with a NUL.
+	const head = 19
+	for b := buf[:n]; len(b) > head; {
+		size := int(b[16]) | int(b[17])<<8
+		if size <= head || size > len(b) {
+			break
+		}
+		kind, name := b[18], unix.ByteSliceToString(b[head:size])
+		if name != "." && name != ".." && kind != unix.DT_UNKNOWN {
+			return true, nil
+		}
+		b = b[size:]
+	}
+	return false, nil
+}

@@ -1,0 +1,182 @@
+package main
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+	"unsafe"
+)
+
+// defaultCvars are the variables that matter here. The standin_ ones steer the
+// stand-in itself:
+//
+//	standin_mute        milliseconds without A2S answers after a map change
+//	standin_challenges  how often to challenge before an A2S answer, at least once
+//	standin_split       bytes in each part of a split A2S answer, 0 for never
+func defaultCvars() map[string]string {
+	return map[string]string{
+		"hostname":            "Left 4 Dead 2",
+		"mp_gamemode":         "coop",
+		"rcon_password":       "",
+		"sv_maxplayers":       "-1",
+		"sv_password":         "",
+		"sv_rcon_maxfailures": "10",
+		"sv_tags":             "",
+		"tv_enable":           "0",
+		"tv_name":             "SourceTV",
+		"tv_port":             "27020",
+
+		"standin_mute":       "2000",
+		"standin_challenges": "1",
+		"standin_split":      "1248",
+	}
+}
+
+// number is a variable's value; what is no number counts as 0.
+func (s *server) number(name string) int {
+	n, _ := strconv.Atoi(s.cvars[name])
+	return n
+}
+
+// commands are the console commands; anything else is a variable.
+var commands map[string]func(s *server, args string)
+
+func init() { // not in the declaration: exec would refer to itself
+	commands = map[string]func(s *server, args string){
+		"echo":    func(s *server, args string) { s.print("%s", args) },
+		"exec":    func(s *server, args string) { s.exec(args) },
+		"quit":    func(s *server, _ string) { s.shutdown("quit") },
+		"exit":    func(s *server, _ string) { s.shutdown("exit") },
+		"status":  (*server).status,
+		"players": (*server).setPlayers,
+		"say":     func(s *server, args string) { s.print("Console: %s", args) },
+
+		"map":         (*server).changeMap,
+		"changelevel": (*server).changeMap,
+		"cvarlist":    (*server).cvarList,
+
+		"addip":    (*server).addIP,
+		"removeip": func(s *server, args string) { delete(s.bans.addresses, args) },
+		"writeip":  func(s *server, _ string) { s.writeBans() },
+		"banid":    (*server).banID,
+		"writeid":  func(s *server, _ string) { s.writeBans() },
+
+		// The ways to go wrong.
+		"crash": func(*server, string) { crash() },
+		"hang":  func(*server, string) { select {} },
+		"spin": func(*server, string) {
+			for i := 0; ; i++ { // and not an empty loop, which linters take for a mistake
+			}
+		},
+
+		// What the sandbox lets this process see and do.
+		"look":   func(s *server, args string) { s.print("%s", look(args)) },
+		"poke":   func(s *server, args string) { s.print("%s", poke(args)) },
+		"mounts": func(s *server, _ string) { s.print("%s", mounts()) },
+	}
+}
+
+func (s *server) run(c command) {
+	name := strings.ToLower(c.name)
+	if f, ok := commands[name]; ok {
+		f(s, c.args)
+		return
+	}
+	value, known := s.cvars[name]
+	switch {
+	case c.args != "":
+		// Also an unknown one: a plug-in may bring it.
+		s.cvars[name] = c.args
+	case known:
+		s.print("%q = %q", name, value)
+	default:
+		s.print("Unknown command %q", name)
+	}
+}
+
+func (s *server) changeMap(name string) {
+	name, _, _ = strings.Cut(name, " ") // a game mode may follow
+	if !s.loadMap(name) {
+		s.print("changelevel failed: %s not found", name)
+	}
+}
+
+func (s *server) status(string) {
+	s.print("hostname: %s", s.cvars["hostname"])
+	s.print("version : %s secure", s.version)
+	s.print("udp/ip  : %s:%d", s.sockets.ip, s.sockets.port)
+	s.print("os      : Linux Dedicated")
+	s.print("map     : %s", s.mapName)
+	s.print("players : %d humans, 0 bots (%d max)", len(s.players), s.maxPlayers())
+	s.print("# userid name uniqueid connected ping loss state rate adr")
+	for i, p := range s.players {
+		connected := time.Since(p.since).Round(time.Second)
+		s.print("# %d %d %q STEAM_1:0:%d %s 50 0 active 30000 192.0.2.%d:27005", i+2, i+1, p.name, i+1, connected, i+1)
+	}
+	s.print("#end")
+}
+
+func (s *server) maxPlayers() int {
+	if n := s.number("sv_maxplayers"); n > 0 {
+		return n
+	}
+	if n, err := strconv.Atoi(s.line.switches["maxplayers"]); err == nil && n > 0 {
+		return n
+	}
+	return 8
+}
+
+// setPlayers lets "players N NAME…" pretend that N players are there, the
+// first ones with these names.
+func (s *server) setPlayers(args string) {
+	words := strings.Fields(args)
+	if len(words) == 0 {
+		s.print("usage: players N [NAME…]")
+		return
+	}
+	n, err := strconv.Atoi(words[0])
+	if err != nil || n < 0 || n > 255 {
+		s.print("players: %s: not 0 to 255", words[0])
+		return
+	}
+	s.players = nil
+	for i := range n {
+		p := player{name: fmt.Sprintf("Player %d", i+1), score: 10 * i, since: time.Now()}
+		if i+1 < len(words) {
+			p.name = words[i+1]
+		}
+		s.players = append(s.players, p)
+	}
+}
+
+// cvarList is an answer that needs many packets.
+func (s *server) cvarList(string) {
+	var lines []string
+	for name, value := range s.cvars {
+		if name != "rcon_password" {
+			lines = append(lines, fmt.Sprintf("%-40s : %-8s : : ", name, value))
+		}
+	}
+	for i := range 3000 {
+		lines = append(lines, fmt.Sprintf("z_standin_%04d%26s : %-8d : , \"sv\", \"cheat\" : One of many variables", i, "", i))
+	}
+	slices.Sort(lines)
+	s.print("cvar list\n--------------\n%s\n--------------\n%5d total convars/concommands", strings.Join(lines, "\n"), len(lines))
+}
+
+// crash ends the process by SIGSEGV, as a fault in the game does. Go's runtime
+// would turn the signal into an exit, so its handler is taken off first.
+func crash() {
+	var defaultAction [64]byte // a struct sigaction of zeros: SIG_DFL
+	const sizeOfMask = 8
+	_, _, errno := syscall.RawSyscall6(syscall.SYS_RT_SIGACTION, uintptr(syscall.SIGSEGV),
+		uintptr(unsafe.Pointer(&defaultAction)), 0, sizeOfMask, 0, 0)
+	if errno != 0 {
+		panic(errno)
+	}
+	syscall.Kill(syscall.Getpid(), syscall.SIGSEGV)
+	select {} // until it arrives
+}
