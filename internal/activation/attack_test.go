@@ -233,12 +233,11 @@ var atDir = []struct {
 	{"dangling link", link(nowhere), "it is a symbolic link"},             // makes the directory elsewhere
 	{"link through /proc", link(throughProc), "it is a symbolic link"},    // RESOLVE_BENEATH alone lets it pass for a magic link
 	{"link to the working directory", fixed("/proc/self/cwd"), "it is a symbolic link"},
-	{"link to the root", fixed("/"), "it is a symbolic link"}, // makes /left4dead2, or /cfg
-	{"link inside", fixed("."), "it is a symbolic link"},      // os.Root follows it: harmless, but the game reads another file
-	{"file", file, "not a directory"},                         // mkdir -p fails without a hint
-	{"FIFO", node(unix.S_IFIFO, 0, 0), "not a directory"},     // an open without O_DIRECTORY waits for ever
-	{"socket", socket, "not a directory"},                     // the same
-	{"device", node(unix.S_IFCHR, 1, 3), "not a directory"},   // an open has side effects
+	{"link inside", fixed("."), "it is a symbolic link"},    // os.Root follows it: harmless, but the game reads another file
+	{"file", file, "not a directory"},                       // mkdir -p fails without a hint
+	{"FIFO", node(unix.S_IFIFO, 0, 0), "not a directory"},   // an open without O_DIRECTORY waits for ever
+	{"socket", socket, "not a directory"},                   // the same
+	{"device", node(unix.S_IFCHR, 1, 3), "not a directory"}, // an open has side effects
 }
 
 // eachPlace runs f with both methods, planting in upper and in a layer.

@@ -1,0 +1,4 @@
+// Command empty does nothing: it shows what starting a Go program costs.
+package main
+
+func main() {}
