@@ -201,7 +201,7 @@ func (l *listener) line(text string) {
 
 // tail returns the end of a long text.
 func tail(s string) string {
-	const lines = 40
+	const lines = 150 // a panic's first line, with all the registers after it
 	all := strings.Split(strings.TrimSpace(s), "\n")
 	return strings.Join(all[max(0, len(all)-lines):], "\n")
 }
