@@ -18,28 +18,6 @@ import (
 // debian-archive-keyring.
 const keyring = "/usr/share/keyrings/debian-archive-keyring.gpg"
 
-// archiveMirror is where a suite goes some time after its end of life. Its
-// signatures are then out of date, so only the first mirror is asked for them.
-const archiveMirror = "http://archive.debian.org/debian"
-
-// mirrors returns where to ask for a suite, in this order.
-func mirrors(ctx context.Context) []string {
-	return []string{mirror(ctx), archiveMirror}
-}
-
-// mirror returns where the host's apt gets Debian from, or the public mirror
-// where the host is not Debian.
-func mirror(ctx context.Context) string {
-	out, _ := exec.CommandContext(ctx, "apt-get", "indextargets",
-		"--format", "$(ORIGIN)|$(LABEL)|$(COMPONENT)|$(SITE)", "Created-By: Packages").Output()
-	for line := range strings.Lines(string(out)) {
-		if site, ok := strings.CutPrefix(strings.TrimSpace(line), "Debian|Debian|main|"); ok {
-			return site
-		}
-	}
-	return "http://deb.debian.org/debian"
-}
-
 // apt is an apt that knows one suite and nothing of the host's packages; how
 // to reach a mirror (proxies and the like) it takes from the host.
 type apt struct{ dir, config string }
@@ -77,7 +55,8 @@ func fetch(ctx context.Context, v Version, mirrors []string, dir string) error {
 }
 
 // newApt returns an apt with the lists of suite from the first mirror that has
-// them.
+// them. Further mirrors may be archives of what is past its end of life, whose
+// signatures are out of date: only the first is asked for recent ones.
 func newApt(ctx context.Context, suite string, mirrors []string, dir string) (*apt, error) {
 	var errs []error
 	for i, mirror := range mirrors {

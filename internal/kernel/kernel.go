@@ -20,6 +20,7 @@ import (
 	"strings"
 	"time"
 
+	"l4d2-host/internal/debian"
 	"l4d2-host/internal/lockfile"
 )
 
@@ -96,7 +97,7 @@ func Get(ctx context.Context, v Version) (Kernel, error) {
 }
 
 func get(ctx context.Context, v Version) (Kernel, error) {
-	cache, err := cacheDir()
+	cache, err := debian.CacheDir()
 	if err != nil {
 		return Kernel{}, err
 	}
@@ -125,7 +126,11 @@ func get(ctx context.Context, v Version) (Kernel, error) {
 		return Kernel{}, err
 	}
 	defer os.RemoveAll(partial)
-	if err := fetch(ctx, v, mirrors(ctx), partial); err != nil {
+	mirrors, err := debian.Mirrors(ctx)
+	if err != nil {
+		return Kernel{}, err
+	}
+	if err := fetch(ctx, v, mirrors, partial); err != nil {
 		return Kernel{}, err
 	}
 	if err := os.Rename(partial, dir); err != nil {
@@ -144,19 +149,6 @@ func (v Version) key() string {
 func open(v Version, dir string) (Kernel, error) {
 	name, err := os.ReadFile(filepath.Join(dir, packageFile))
 	return Kernel{v, strings.TrimSpace(string(name)), dir}, err
-}
-
-// cacheDir returns $L4D2_TEST_CACHE or l4d2-host in the user's cache.
-func cacheDir() (string, error) {
-	if dir := os.Getenv("L4D2_TEST_CACHE"); dir != "" {
-		return filepath.Abs(dir)
-	}
-	dir, err := os.UserCacheDir()
-	if err != nil {
-		// Neither $XDG_CACHE_HOME nor $HOME is set, as in some CI runners.
-		return "/var/cache/l4d2-host", nil
-	}
-	return filepath.Join(dir, "l4d2-host"), nil
 }
 
 // lock takes the first lock that gets free.

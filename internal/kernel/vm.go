@@ -17,6 +17,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"l4d2-host/internal/debian"
 	"l4d2-host/internal/kernel/protocol"
 	"l4d2-host/internal/lockfile"
 )
@@ -71,7 +72,7 @@ func Boot(ctx context.Context, k Kernel, p Payload) ([]Result, error) {
 
 // turn waits until fewer than maxMachines run.
 func turn(ctx context.Context) (*lockfile.Lock, error) {
-	cache, err := cacheDir()
+	cache, err := debian.CacheDir()
 	if err != nil {
 		return nil, err
 	}

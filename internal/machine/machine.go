@@ -23,6 +23,8 @@ import (
 	"sync"
 	"time"
 
+	"l4d2-host/internal/debian"
+
 	"golang.org/x/sys/unix"
 )
 
@@ -241,7 +243,7 @@ func (m *Machine) copyRoot(ctx context.Context, root string) error {
 	}
 	if fs.Type == unix.OVERLAYFS_SUPER_MAGIC {
 		return fmt.Errorf("%s lies on an overlayfs, which cannot carry another one's upper directory: "+
-			"point %s to a directory on ext4, xfs or btrfs", m.place.dir, cacheVariable)
+			"point %s to a directory on ext4, xfs or btrfs", m.place.dir, debian.CacheVariable)
 	}
 	tree := m.place.tree()
 	if out, err := exec.CommandContext(ctx, "cp", "-a", "--reflink=auto", root, tree).CombinedOutput(); err != nil {

@@ -15,6 +15,8 @@ import (
 	"syscall"
 	"time"
 
+	"l4d2-host/internal/debian"
+
 	"golang.org/x/sys/unix"
 )
 
@@ -53,7 +55,7 @@ func newPlace(ctx context.Context, name string, log func(format string, args ...
 	if !validName.MatchString(name) {
 		return nil, fmt.Errorf("name %q: want up to 40 of a-z, 0-9 and dash", name)
 	}
-	cache, err := cacheDir()
+	cache, err := debian.CacheDir()
 	if err != nil {
 		return nil, err
 	}

@@ -18,6 +18,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"l4d2-host/internal/debian"
 )
 
 // Distribution is the code name of a Debian release.
@@ -54,22 +56,6 @@ mkdir -p etc/systemd/journald.conf.d
 printf '[Journal]\nStorage=persistent\n' >etc/systemd/journald.conf.d/persistent.conf
 `
 
-// cacheVariable names the directory that holds roots and running machines.
-const cacheVariable = "L4D2_TEST_CACHE"
-
-// cacheDir returns $L4D2_TEST_CACHE or l4d2-host in the user's cache.
-func cacheDir() (string, error) {
-	if dir := os.Getenv(cacheVariable); dir != "" {
-		return filepath.Abs(dir)
-	}
-	dir, err := os.UserCacheDir()
-	if err != nil {
-		// Neither $XDG_CACHE_HOME nor $HOME is set, as in some CI runners.
-		return "/var/cache/l4d2-host", nil
-	}
-	return filepath.Join(dir, "l4d2-host"), nil
-}
-
 // Root returns the directory of the distribution's pristine root, which the
 // caller must not change. The first call builds it, for some 15 s, with packages
 // from the mirror that the host's apt uses; the result is kept in the cache for
@@ -82,7 +68,7 @@ func root(ctx context.Context, dist Distribution, log io.Writer) (string, error)
 	if !slices.Contains(Distributions, dist) {
 		return "", fmt.Errorf("root %q: no such distribution, there are %v", dist, Distributions)
 	}
-	cache, err := cacheDir()
+	cache, err := debian.CacheDir()
 	if err != nil {
 		return "", fmt.Errorf("root %s: %w", dist, err)
 	}
@@ -135,13 +121,17 @@ func build(ctx context.Context, dist Distribution, dir string) error {
 	if _, err := exec.LookPath("mmdebstrap"); err != nil {
 		return fmt.Errorf("%w: install mmdebstrap and systemd-container", err)
 	}
+	mirrors, err := debian.Mirrors(ctx)
+	if err != nil {
+		return err
+	}
 	args := []string{"--mount", "--pid", "--fork", "--kill-child", "--mount-proc",
 		"mmdebstrap", "--quiet", "--mode=root", "--format=directory", "--variant=" + variant,
 		"--include=" + strings.Join(packages, ","), "--customize-hook=" + finish}
 	for _, option := range aptOptions(ctx) {
 		args = append(args, "--aptopt="+option)
 	}
-	args = append(args, string(dist), dir, mirror(ctx))
+	args = append(args, string(dist), dir, mirrors[0])
 	cmd := exec.CommandContext(ctx, "unshare", args...)
 	var output bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &output, &output
@@ -154,19 +144,6 @@ func build(ctx context.Context, dist Distribution, dir string) error {
 		return fmt.Errorf("mmdebstrap: %w:\n%s", errors.Join(err, context.Cause(ctx)), lastLines(output.String(), 20))
 	}
 	return nil
-}
-
-// mirror returns where the host's apt gets Debian from, or the public mirror
-// where the host is not Debian.
-func mirror(ctx context.Context) string {
-	out, _ := exec.CommandContext(ctx, "apt-get", "indextargets",
-		"--format", "$(ORIGIN)|$(LABEL)|$(COMPONENT)|$(SITE)", "Created-By: Packages").Output()
-	for line := range strings.Lines(string(out)) {
-		if site, ok := strings.CutPrefix(strings.TrimSpace(line), "Debian|Debian|main|"); ok {
-			return site
-		}
-	}
-	return "http://deb.debian.org/debian"
 }
 
 // aptOptions returns the host's apt settings that say how to reach a mirror

@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"l4d2-host/internal/debian"
 )
 
 func TestRootIsBuiltOnce(t *testing.T) {
@@ -31,7 +33,7 @@ func TestRootIsBuiltOnce(t *testing.T) {
 func TestFailedBuild(t *testing.T) {
 	NeedRoot(t)
 	cache := t.TempDir()
-	t.Setenv(cacheVariable, cache)
+	t.Setenv(debian.CacheVariable, cache)
 	// No program that mmdebstrap needs is found: it fails at once.
 	bin := t.TempDir()
 	for name, script := range map[string]string{
