@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -71,6 +72,8 @@ func TestScripts(t *testing.T) {
 			"exits":  exits,
 			"nobody": nobody,
 			"mode":   mode,
+			"kept":   kept,
+			"empty":  empty,
 		},
 	})
 }
@@ -128,6 +131,40 @@ func mode(ts *testscript.TestScript, neg bool, args []string) {
 		if got := fmt.Sprintf("%04o", info.Mode().Perm()); got != args[0] || info.Sys().(*syscall.Stat_t).Uid != 0 {
 			ts.Fatalf("%s: mode %s, owner %d", file, got, info.Sys().(*syscall.Stat_t).Uid)
 		}
+	}
+}
+
+// kept TEXT requires just one copy of an edited spec in $TMPDIR, for root's
+// eyes only and with TEXT in it, and removes it.
+func kept(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: kept TEXT")
+	}
+	found, err := filepath.Glob(ts.Getenv("TMPDIR") + "/l4d2-edit-*/*.yaml")
+	ts.Check(err)
+	if len(found) != 1 {
+		ts.Fatalf("%d copies are kept: %q", len(found), found)
+	}
+	for path, want := range map[string]fs.FileMode{found[0]: 0o600, filepath.Dir(found[0]): 0o700} {
+		if info, err := os.Stat(path); err != nil || info.Mode().Perm() != want {
+			ts.Fatalf("%s: mode %v, %v", path, info.Mode(), err)
+		}
+	}
+	if text := ts.ReadFile(found[0]); !strings.Contains(text, args[0]) {
+		ts.Fatalf("%q is not in %q", args[0], text)
+	}
+	ts.Check(os.RemoveAll(filepath.Dir(found[0])))
+}
+
+// empty DIR requires a directory with nothing in it.
+func empty(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: empty DIR")
+	}
+	entries, err := os.ReadDir(ts.MkAbs(args[0]))
+	ts.Check(err)
+	if len(entries) > 0 {
+		ts.Fatalf("%s holds %v", args[0], entries)
 	}
 }
 

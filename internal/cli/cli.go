@@ -23,6 +23,7 @@ import (
 	"github.com/alecthomas/kong"
 
 	"l4d2-host/internal/instance"
+	"l4d2-host/internal/secret"
 	"l4d2-host/internal/store"
 	"l4d2-host/internal/systemd"
 )
@@ -99,6 +100,8 @@ type commandLine struct {
 	Restart restartCommand `cmd:"" help:"Stop and start instances, so that they take up a changed spec."`
 	Delete  deleteCommand  `cmd:"" help:"Stop an instance and remove it with all its state."`
 	List    listCommand    `cmd:"" help:"Show all instances and what they do."`
+	Show    showCommand    `cmd:"" help:"Show an instance's spec, generated files and command line."`
+	Edit    editCommand    `cmd:"" help:"Change an instance's spec in an editor."`
 }
 
 // Run is Main for a caller with a context of its own: when ctx ends, jobs that
@@ -110,7 +113,7 @@ func (p *Program) Run(ctx context.Context, args []string) int {
 		kong.Name(program),
 		kong.Description("Make and run the Left 4 Dead 2 servers of this machine.\n\n"+
 			"Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted."),
-		kong.Vars{"version": p.Version, "root": instance.DefaultRoot, "rootVariable": instance.RootVariable},
+		kong.Vars{"version": p.Version, "root": instance.DefaultRoot, "rootVariable": instance.RootVariable, "mask": secret.Mask},
 		kong.Writers(p.Out, p.Err))
 	if err != nil {
 		panic(err) // the struct above is wrong

@@ -30,7 +30,9 @@ type fakeManager struct {
 	journal []string
 	run     string // the invocation whose journal was asked for
 	denied  error  // of Units
-	closed  bool
+	// definition is every unit's.
+	definition systemd.Definition
+	closed     bool
 }
 
 func newFakeManager() *fakeManager {
@@ -98,6 +100,10 @@ func (f *fakeManager) Units(_ context.Context, names []string) ([]systemd.Unit, 
 		units[i] = f.unit(n)
 	}
 	return units, f.denied
+}
+
+func (f *fakeManager) Definition(context.Context, string) (systemd.Definition, error) {
+	return f.definition, nil
 }
 
 func (f *fakeManager) Journal(_ context.Context, _, run string, _ int) ([]string, error) {

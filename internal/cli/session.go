@@ -24,6 +24,7 @@ type Manager interface {
 	Stop(ctx context.Context, unit string) error
 	Restart(ctx context.Context, unit string) error
 	Units(ctx context.Context, names []string) ([]systemd.Unit, error)
+	Definition(ctx context.Context, unit string) (systemd.Definition, error)
 	ResetFailed(ctx context.Context, unit string) error
 	Disable(ctx context.Context, unit string) error
 	Journal(ctx context.Context, unit, invocationID string, n int) ([]string, error)

@@ -34,6 +34,35 @@ func (r Result) String() string {
 // at any moment leaves the instance whole as well, old or new, and the next
 // Init clears away the rest. Only root can do it.
 func (s *Store) Init(n instance.Name, file string, data []byte) (Result, error) {
+	return s.apply(n, file, data, func() error { return nil })
+}
+
+// Edit is Init for a spec that was was when its change began: the error is
+// ErrChangedMeanwhile when it no longer is.
+func (s *Store) Edit(n instance.Name, file string, data, was []byte) (Result, error) {
+	return s.apply(n, file, data, func() error {
+		now, err := s.ReadSpec(n)
+		if err == nil && !bytes.Equal(now, was) {
+			err = ErrChangedMeanwhile
+		}
+		return err
+	})
+}
+
+// ErrChangedMeanwhile says that someone else changed the spec.
+var ErrChangedMeanwhile = errors.New("the spec was changed meanwhile")
+
+// ReadSpec returns the text of n's spec, whether right or wrong. The error is
+// ErrUnknown when there is nothing of n.
+func (s *Store) ReadSpec(n instance.Name) ([]byte, error) {
+	if err := s.exists(n); err != nil {
+		return nil, err
+	}
+	return instance.ReadFile(s.Layout.Spec(n), spec.MaxFile)
+}
+
+// apply is Init, if allowed says so once nobody else can change anything.
+func (s *Store) apply(n instance.Name, file string, data []byte, allowed func() error) (Result, error) {
 	sp, err := spec.Parse(file, data)
 	if err != nil {
 		return Unchanged, err
@@ -47,6 +76,9 @@ func (s *Store) Init(n instance.Name, file string, data []byte) (Result, error) 
 		return Unchanged, err
 	}
 	defer lock.Unlock()
+	if err := allowed(); err != nil {
+		return Unchanged, err
+	}
 	if err := s.check(n, sp); err != nil {
 		return Unchanged, err
 	}
