@@ -94,14 +94,15 @@ func makeNew(parent int, name string, uid, gid int, mode uint32) error {
 // stack is an overlay.Stack that knows the paths of its layers.
 type stack struct {
 	overlay.Stack
-	paths []string
+	paths    []string
+	overlays int // the directory of the layers
 }
 
 // openStack opens everything that the overlay is made of, and makes what is
 // missing of upper, work and merged. What it returns is to be closed even
 // after an error.
 func (a *Activation) openStack(dir int, env instance.Env) (stack, error) {
-	s := stack{Stack: overlay.Stack{Source: a.source(), Upper: -1, Work: -1}}
+	s := stack{Stack: overlay.Stack{Source: a.source(), Upper: -1, Work: -1}, overlays: -1}
 	var err error
 	for _, d := range []struct {
 		name     string
@@ -130,31 +131,49 @@ func (a *Activation) openStack(dir int, env instance.Env) (stack, error) {
 }
 
 func (a *Activation) openLayers(s *stack, lowers []string) error {
-	overlays, err := unix.Open(a.Layout.Overlays(), unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	var err error
+	s.overlays, err = unix.Open(a.Layout.Overlays(), unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return &os.PathError{Op: "open", Path: a.Layout.Overlays(), Err: err}
 	}
-	defer unix.Close(overlays)
 	for i, layer := range lowers {
 		path := filepath.Join(a.Layout.Root(), layer)
 		s.paths = append(s.paths, path)
-		fd := -1
+		lower := overlay.Lower{Parent: overlay.Unknown}
 		if name, ok := strings.CutPrefix(layer, instance.OverlaysDir+"/"); ok {
-			// A link from one layer's name to another is the operator's way to
-			// switch versions; one that leads out of overlays/ is refused.
-			fd, err = unix.Openat2(overlays, name, &unix.OpenHow{
-				Flags:   unix.O_RDONLY | unix.O_DIRECTORY | unix.O_CLOEXEC,
-				Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_MAGICLINKS,
-			})
+			lower, err = openLayer(s.overlays, name)
 		} else {
-			fd, err = unix.Open(path, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+			lower.FD, err = unix.Open(path, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 		}
 		if err != nil {
 			return layerError(i, path, err)
 		}
-		s.Lowers = append(s.Lowers, fd)
+		s.Lowers = append(s.Lowers, lower)
 	}
 	return a.checkInstallation(s)
+}
+
+// openLayer opens the layer name in the directory overlays. A link from one
+// layer's name to another is the operator's way to switch versions, and a mount
+// is welcome too; a link that leads out of overlays/ is refused (EXDEV).
+func openLayer(overlays int, name string) (overlay.Lower, error) {
+	fd, err := beneath.OpenDir(overlays, name)
+	if err == nil {
+		return overlay.Lower{FD: fd, Parent: overlays}, nil
+	}
+	if !errors.Is(err, unix.ELOOP) && !errors.Is(err, unix.EXDEV) {
+		return overlay.Lower{}, errors.Unwrap(err)
+	}
+	for {
+		fd, err = unix.Openat2(overlays, name, &unix.OpenHow{
+			Flags:   unix.O_RDONLY | unix.O_DIRECTORY | unix.O_CLOEXEC,
+			Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_MAGICLINKS,
+		})
+		// EAGAIN: a rename on the host raced with a ".." of the link (openat2(2)).
+		if !errors.Is(err, unix.EAGAIN) && !errors.Is(err, unix.EINTR) {
+			return overlay.Lower{FD: fd, Parent: overlay.Unknown}, err
+		}
+	}
 }
 
 // layerError says what is wrong with layer i (from 0) in the operator's words.
@@ -183,7 +202,7 @@ const serverBinary = "srcds_linux"
 func (a *Activation) checkInstallation(s *stack) error {
 	for i := len(s.Lowers) - 1; i >= 0; i-- {
 		var st unix.Stat_t
-		err := unix.Fstatat(s.Lowers[i], serverBinary, &st, unix.AT_SYMLINK_NOFOLLOW)
+		err := unix.Fstatat(s.Lowers[i].FD, serverBinary, &st, unix.AT_SYMLINK_NOFOLLOW)
 		if err == nil {
 			return nil
 		}
@@ -205,7 +224,11 @@ func (s *stack) explain(err error) error {
 }
 
 func (s *stack) close() {
-	for _, fd := range append(s.Lowers, s.Upper, s.Work) {
+	fds := []int{s.overlays, s.Upper, s.Work}
+	for _, lower := range s.Lowers {
+		fds = append(fds, lower.FD)
+	}
+	for _, fd := range fds {
 		if fd >= 0 {
 			unix.Close(fd)
 		}

@@ -67,7 +67,7 @@ func (a *Activation) unwritable(name string, s stack) []string {
 		}
 		return true
 	}
-	for i := 0; name != "." && i < len(s.Lowers) && !add(s.Lowers[i], s.paths[i]); i++ {
+	for i := 0; name != "." && i < len(s.Lowers) && !add(s.Lowers[i].FD, s.paths[i]); i++ {
 	}
 	add(s.Upper, a.Layout.Upper(a.Name))
 	if len(paths) == 0 { // it was put right meanwhile

@@ -116,8 +116,8 @@ func (o *opened) attachNumbers() error {
 		return err
 	}
 	defer unix.Close(ctx)
-	for _, fd := range o.Lowers {
-		if err := unix.FsconfigSetString(ctx, "lowerdir+", strconv.Itoa(fd)); err != nil {
+	for _, lower := range o.Lowers {
+		if err := unix.FsconfigSetString(ctx, "lowerdir+", strconv.Itoa(lower.FD)); err != nil {
 			return err
 		}
 	}

@@ -29,7 +29,10 @@ type opened struct {
 }
 
 func (o *opened) close() {
-	for _, fd := range append(o.Lowers, o.Upper, o.Work, o.target.Dir) {
+	for _, lower := range o.Lowers {
+		unix.Close(lower.FD)
+	}
+	for _, fd := range []int{o.Upper, o.Work, o.target.Dir} {
 		unix.Close(fd)
 	}
 }
@@ -57,7 +60,7 @@ func (w *world) open(n instance.Name, lowers []string) (*opened, error) {
 		if err != nil {
 			return nil, err
 		}
-		o.Lowers = append(o.Lowers, fd)
+		o.Lowers = append(o.Lowers, overlay.Lower{FD: fd, Parent: overlay.Unknown})
 	}
 	return o, nil
 }

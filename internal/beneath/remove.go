@@ -53,6 +53,11 @@ func (r *remover) remove(dir int, name, display string, depth int) error {
 		if !errors.Is(err, unix.EISDIR) {
 			return wrap("unlink", display, err)
 		}
+		// Often it is empty.
+		err = unix.Unlinkat(dir, name, unix.AT_REMOVEDIR)
+		if err == nil || errors.Is(err, unix.ENOENT) {
+			return nil
+		}
 		if depth == maxDepth {
 			return r.moveUp(dir, name, display)
 		}

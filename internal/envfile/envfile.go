@@ -90,7 +90,7 @@ func quote(value string) (string, error) {
 	}
 	single := !strings.Contains(value, "'")
 	switch {
-	case isPlain(value):
+	case isWordOnly(value):
 		return value, nil
 	case strings.HasSuffix(value, `\`):
 		return "", errors.New(`a backslash at the end has no form that systemd and godotenv read alike: put something behind it`)
@@ -103,6 +103,18 @@ func quote(value string) (string, error) {
 }
 
 var escaper = strings.NewReplacer(`\`, `\\`, `"`, `\"`, `$`, `\$`, "`", "\\`")
+
+// isWordOnly says which values are written without quotes. Many more could be,
+// see isPlain, but godotenv looks for variables in what is not quoted, with a
+// regular expression: milliseconds for the list of some hundred layers.
+func isWordOnly(value string) bool {
+	for i := range len(value) {
+		if !isWord(value[i]) {
+			return false
+		}
+	}
+	return true
+}
 
 // isPlain reports whether value needs no quotes for either reader.
 func isPlain(value string) bool {

@@ -29,7 +29,7 @@ func TestFormat(t *testing.T) {
 	for _, tt := range []struct{ value, want string }{
 		{"", "A=\n"},
 		{"27015", "A=27015\n"},
-		{"overlays/a.b_c-d:installation", "A=overlays/a.b_c-d:installation\n"},
+		{"overlays/a.b_c-d:installation", "A='overlays/a.b_c-d:installation'\n"},
 		{"a b", "A='a b'\n"},
 		{"#", "A='#'\n"},
 		{`$HOME \n "x"`, `A='$HOME \n "x"'` + "\n"},

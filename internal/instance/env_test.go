@@ -18,7 +18,7 @@ import (
 func TestEnvFormat(t *testing.T) {
 	e := Env{Port: 27015, Args: `+map c1m1_hotel "it's" `, Lowers: []string{"overlays/my-maps", "installation"}}
 	got, err := e.Format()
-	want := "L4D2_PORT=27015\nL4D2_ARGS=\"+map c1m1_hotel \\\"it's\\\" \"\nL4D2_LOWERDIRS=overlays/my-maps:installation\n"
+	want := "L4D2_PORT=27015\nL4D2_ARGS=\"+map c1m1_hotel \\\"it's\\\" \"\nL4D2_LOWERDIRS='overlays/my-maps:installation'\n"
 	if err != nil || string(got) != want {
 		t.Errorf("Format = %q, %v; want %q", got, err, want)
 	}

@@ -46,10 +46,12 @@ func readFile(path string) ([]Mount, error) {
 
 // Read parses r, in the order of its lines.
 func Read(r io.Reader) ([]Mount, error) {
-	data, err := io.ReadAll(r)
-	if err != nil {
+	// The kernel makes the text anew for each read: the fewer, the better.
+	buf := bytes.NewBuffer(make([]byte, 0, 64<<10))
+	if _, err := buf.ReadFrom(r); err != nil {
 		return nil, err
 	}
+	data := buf.Bytes()
 	var mounts []Mount
 	for number := 1; len(data) > 0; number++ {
 		line, rest, _ := bytes.Cut(data, []byte{'\n'})

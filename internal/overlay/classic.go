@@ -45,11 +45,11 @@ func (s Stack) classic(target Target) (*Mounted, error) {
 func (s Stack) data() string {
 	var b strings.Builder
 	b.WriteString("lowerdir=")
-	for i, fd := range s.Lowers {
+	for i, lower := range s.Lowers {
 		if i > 0 {
 			b.WriteByte(':')
 		}
-		b.WriteString(strconv.Itoa(fd))
+		b.WriteString(strconv.Itoa(lower.FD))
 	}
 	b.WriteString(",upperdir=" + strconv.Itoa(s.Upper) + ",workdir=" + strconv.Itoa(s.Work))
 	for _, o := range options {

@@ -18,8 +18,8 @@ func (s Stack) fsContext(target Target) (*Mounted, error) {
 	if !hasParameters(ctx) {
 		return nil, ErrMethod
 	}
-	for i, fd := range s.Lowers {
-		err := unix.FsconfigSetFd(ctx, "lowerdir+", fd)
+	for i, lower := range s.Lowers {
+		err := unix.FsconfigSetFd(ctx, "lowerdir+", lower.FD)
 		// Linux 6.5 to 6.7 have no lowerdir+, 6.8 to 6.12 take only a string.
 		// Whatever else makes the first layer invalid, mount(2) will say.
 		if i == 0 && (errors.Is(err, unix.EINVAL) || errors.Is(err, unix.EBADF)) {

@@ -79,7 +79,7 @@ func (p *place) stack() Stack {
 	runtime.LockOSThread()
 	s := Stack{Source: source, Upper: open(p.t, p.upper), Work: open(p.t, p.work)}
 	for _, l := range p.lowers {
-		s.Lowers = append(s.Lowers, open(p.t, l))
+		s.Lowers = append(s.Lowers, Lower{open(p.t, l), Unknown})
 	}
 	return s
 }

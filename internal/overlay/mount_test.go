@@ -84,7 +84,7 @@ func TestTooManyLayers(t *testing.T) {
 	for _, name := range layerNames(MaxLowers+1, 3) {
 		dir := filepath.Join(p.dir, "many", name)
 		must(t, os.MkdirAll(dir, 0o755))
-		many.Lowers = append(many.Lowers, open(t, dir))
+		many.Lowers = append(many.Lowers, Lower{open(t, dir), Unknown})
 	}
 	few.Lowers = nil
 	for _, method := range []Method{Auto, FSContext, Classic} {
@@ -109,7 +109,7 @@ func TestDataTooLong(t *testing.T) {
 	p := newPlace(t, "a")
 	s := p.stack()
 	for range maxData/4 + 1 { // descriptor numbers of three digits, and a colon
-		s.Lowers = append(s.Lowers, 100)
+		s.Lowers = append(s.Lowers, Lower{100, Unknown})
 	}
 	_, err := s.classic(p.target)
 	if !errors.Is(err, unix.E2BIG) {

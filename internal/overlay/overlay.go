@@ -37,10 +37,22 @@ const MaxLowers = 500
 // O_RDONLY|O_DIRECTORY (Linux 6.13.0 refuses O_PATH). They stay the caller's,
 // and need not stay open.
 type Stack struct {
-	Source      string // what mount lists show as the source
-	Lowers      []int  // topmost first, 1 to MaxLowers
+	Source      string  // what mount lists show as the source
+	Lowers      []Lower // topmost first, 1 to MaxLowers
 	Upper, Work int
 }
+
+// Lower is one layer.
+type Lower struct {
+	FD int
+	// Parent is an open directory that the layer is known to lie directly in,
+	// as an openat2(2) tells that followed no link and crossed no mount; it
+	// spares Check the look above each of its layers. Unknown is always right.
+	Parent int
+}
+
+// Unknown is the Parent of a layer that may lie anywhere.
+const Unknown = -1
 
 // options are given explicitly, since distributions differ in the defaults.
 // An operator adds and removes layers under an old upper: with index that

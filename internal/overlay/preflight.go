@@ -43,8 +43,9 @@ func (s Stack) Check(target Target) error {
 	}
 	seen := map[id]int{}
 	known := ancestry{} // directories that lie in none of the writable ones
-	for i, fd := range s.Lowers {
-		layer, err := identify(fd, "")
+	outside := -1       // one of these, open: most layers share a parent
+	for i, lower := range s.Lowers {
+		layer, err := identify(lower.FD, "")
 		if err != nil {
 			return &LayerError{i, err}
 		}
@@ -55,13 +56,22 @@ func (s Stack) Check(target Target) error {
 		if above[layer] || layer == point {
 			return &LayerError{i, advice.With(errors.New("it contains the instance's own upper, work or merged directory"), layerElsewhere)}
 		}
-		inside, err := known.within(fd, upper, work, point)
+		// That it is none of them itself is known by now.
+		at := lower.FD
+		if lower.Parent != Unknown {
+			at = lower.Parent
+		}
+		if at == outside {
+			continue
+		}
+		inside, err := known.within(at, upper, work, point)
 		if err != nil {
 			return &LayerError{i, err}
 		}
 		if inside {
 			return &LayerError{i, advice.With(errors.New("it lies inside the instance's own upper, work or merged directory"), layerElsewhere)}
 		}
+		outside = at
 	}
 	return nil
 }
