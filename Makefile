@@ -14,7 +14,7 @@ TOOL := go tool -modfile=internal/tools/go.mod
 # Tests boot machines and mount.
 ROOT := $(if $(filter-out 0,$(shell id -u)),sudo -E env "PATH=$(PATH)")
 
-.PHONY: help build deb test lint bench fuzz demo clean
+.PHONY: help build man deb test lint bench fuzz demo clean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile
@@ -25,7 +25,15 @@ build: ## build/l4d2ctl and build/l4d2-overlay
 	@internal/dev/setup build
 	CGO_ENABLED=0 GOARCH=amd64 go build -trimpath -buildvcs=false -ldflags '-s -w -X main.version=$(VERSION)' -o build/ ./cmd/l4d2ctl ./cmd/l4d2-overlay
 
-deb: build ## dist/l4d2-host_VERSION_amd64.deb
+# Each page and its roff in build/man have the page's name, l4d2ctl.1.
+man: ## the manual pages, build/man/*.gz
+	@internal/dev/setup man
+	@rm -rf build/man && mkdir -p build/man
+	@md2man=$$($(TOOL) -n go-md2man) && cd packaging/man && for page in *.md; do \
+		"$$md2man" -in "$$page" -out "../../build/man/$${page%.md}" || exit; \
+	done && gzip -9n ../../build/man/*
+
+deb: build man ## dist/l4d2-host_VERSION_amd64.deb
 	@internal/dev/setup deb
 	@mkdir -p dist && rm -f dist/*.deb
 	gzip -9n <CHANGELOG.md >build/changelog.gz

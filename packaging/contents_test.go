@@ -11,16 +11,22 @@ import (
 
 // contents is what "dpkg-deb --contents" has to list, directories left out.
 var contents = map[string]string{
-	"./usr/bin/l4d2ctl":                          "-rwxr-xr-x root/root",
-	"./usr/libexec/l4d2-host/l4d2-overlay":       "-rwxr-xr-x root/root",
-	"./usr/lib/systemd/system/l4d2@.service":     "-rw-r--r-- root/root",
-	"./usr/lib/systemd/system/l4d2.target":       "-rw-r--r-- root/root",
-	"./usr/lib/sysusers.d/l4d2-host.conf":        "-rw-r--r-- root/root",
-	"./usr/lib/tmpfiles.d/l4d2-host.conf":        "-rw-r--r-- root/root",
-	"./usr/share/l4d2-host/restart-backoff.conf": "-rw-r--r-- root/root",
-	"./usr/share/doc/l4d2-host/copyright":        "-rw-r--r-- root/root",
-	"./usr/share/doc/l4d2-host/README.md":        "-rw-r--r-- root/root",
-	"./usr/share/doc/l4d2-host/changelog.gz":     "-rw-r--r-- root/root",
+	"./usr/bin/l4d2ctl":                            "-rwxr-xr-x root/root",
+	"./usr/libexec/l4d2-host/l4d2-overlay":         "-rwxr-xr-x root/root",
+	"./usr/lib/systemd/system/l4d2@.service":       "-rw-r--r-- root/root",
+	"./usr/lib/systemd/system/l4d2.target":         "-rw-r--r-- root/root",
+	"./usr/lib/sysusers.d/l4d2-host.conf":          "-rw-r--r-- root/root",
+	"./usr/lib/tmpfiles.d/l4d2-host.conf":          "-rw-r--r-- root/root",
+	"./usr/share/l4d2-host/restart-backoff.conf":   "-rw-r--r-- root/root",
+	"./usr/share/man/man1/l4d2ctl.1.gz":            "-rw-r--r-- root/root",
+	"./usr/share/man/man5/l4d2-instance.env.5.gz":  "-rw-r--r-- root/root",
+	"./usr/share/man/man5/l4d2-instance.yaml.5.gz": "-rw-r--r-- root/root",
+	"./usr/share/man/man7/l4d2-host.7.gz":          "-rw-r--r-- root/root",
+	"./usr/share/man/man8/l4d2-overlay.8.gz":       "-rw-r--r-- root/root",
+	"./usr/share/man/man8/l4d2@.service.8.gz":      "-rw-r--r-- root/root",
+	"./usr/share/doc/l4d2-host/copyright":          "-rw-r--r-- root/root",
+	"./usr/share/doc/l4d2-host/README.md":          "-rw-r--r-- root/root",
+	"./usr/share/doc/l4d2-host/changelog.gz":       "-rw-r--r-- root/root",
 }
 
 func TestContents(t *testing.T) {

@@ -104,12 +104,9 @@ type commandLine struct {
 	Edit    editCommand    `cmd:"" help:"Change an instance's spec in an editor."`
 }
 
-// Run is Main for a caller with a context of its own: when ctx ends, jobs that
-// this run queued are cancelled.
-func (p *Program) Run(ctx context.Context, args []string) int {
-	var line commandLine
-	out := &output{out: p.Out, err: p.Err}
-	parser, err := kong.New(&line,
+// newParser returns the parser that fills line.
+func (p *Program) newParser(line *commandLine) *kong.Kong {
+	parser, err := kong.New(line,
 		kong.Name(program),
 		kong.Description("Make and run the Left 4 Dead 2 servers of this machine.\n\n"+
 			"Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted."),
@@ -118,7 +115,21 @@ func (p *Program) Run(ctx context.Context, args []string) int {
 	if err != nil {
 		panic(err) // the struct above is wrong
 	}
-	parsed, err := parser.Parse(args)
+	return parser
+}
+
+// Model returns all that can be asked, for what has to agree with it: the
+// manual pages and the completions.
+func (p *Program) Model() *kong.Application {
+	return p.newParser(new(commandLine)).Model
+}
+
+// Run is Main for a caller with a context of its own: when ctx ends, jobs that
+// this run queued are cancelled.
+func (p *Program) Run(ctx context.Context, args []string) int {
+	var line commandLine
+	out := &output{out: p.Out, err: p.Err}
+	parsed, err := p.newParser(&line).Parse(args)
 	if err != nil {
 		out.report("", &problem{err: err, hints: []string{"see " + usage(err)}})
 		return ExitUsage

@@ -22,6 +22,10 @@ const (
 	LowersVariable = "L4D2_LOWERDIRS"
 )
 
+// Variables are all that instance.env must have, and the only ones with L4D2_
+// in front that it may have.
+var Variables = []string{PortVariable, ArgsVariable, LowersVariable}
+
 // MaxLayers is the greatest number of layers, the installation included: the
 // kernel's limit (OVL_MAX_STACK).
 const MaxLayers = 500
@@ -66,16 +70,15 @@ func ParseEnv(file string, data []byte) (Env, error) {
 }
 
 func parseVars(vars map[string]string) (Env, error) {
-	known := []string{PortVariable, ArgsVariable, LowersVariable}
 	var errs []error
-	for _, name := range known {
+	for _, name := range Variables {
 		if _, found := vars[name]; !found {
 			errs = append(errs, fmt.Errorf("%s is missing", name))
 		}
 	}
 	for name := range vars {
-		if strings.HasPrefix(name, "L4D2_") && !slices.Contains(known, name) {
-			errs = append(errs, fmt.Errorf("unknown variable %s; known are %s", name, strings.Join(known, ", ")))
+		if strings.HasPrefix(name, "L4D2_") && !slices.Contains(Variables, name) {
+			errs = append(errs, fmt.Errorf("unknown variable %s; known are %s", name, strings.Join(Variables, ", ")))
 		}
 	}
 	if errs != nil {

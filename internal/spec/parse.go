@@ -112,13 +112,16 @@ var keys = []key{
 	{"config", (*parser).config},
 }
 
-func keyNames() string {
+// Keys returns the names of all keys that a spec can have.
+func Keys() []string {
 	names := make([]string, len(keys))
 	for i, k := range keys {
 		names[i] = k.name
 	}
-	return strings.Join(names, ", ")
+	return names
 }
+
+func keyNames() string { return strings.Join(Keys(), ", ") }
 
 func (p *parser) document(root *yaml.Node) {
 	if !p.plain("the spec", root) {
