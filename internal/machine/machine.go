@@ -50,6 +50,10 @@ type Options struct {
 	Name string       // host name and prefix of the run directory; the distribution's name if empty
 	Log  io.Writer    // receives a line for each step that takes time; may be nil
 
+	// Packages come on top of those that every machine has. Each list of them is
+	// a root of its own in the cache.
+	Packages []string
+
 	// Bind and BindReadOnly are directories or files of the host to show
 	// inside, as HOST or HOST:INSIDE.
 	Bind, BindReadOnly []string
@@ -79,7 +83,7 @@ func Boot(ctx context.Context, o Options) (*Machine, error) {
 		o.Log = io.Discard
 	}
 	m := &Machine{name: o.Name, opts: o}
-	root, err := root(ctx, o.Dist, o.Log)
+	root, err := root(ctx, o.Dist, o.Packages, o.Log)
 	if err != nil {
 		return nil, err
 	}

@@ -56,15 +56,16 @@ mkdir -p etc/systemd/journald.conf.d
 printf '[Journal]\nStorage=persistent\n' >etc/systemd/journald.conf.d/persistent.conf
 `
 
-// Root returns the directory of the distribution's pristine root, which the
-// caller must not change. The first call builds it, for some 15 s, with packages
-// from the mirror that the host's apt uses; the result is kept in the cache for
-// as long as what it is made from stays the same.
-func Root(ctx context.Context, dist Distribution) (string, error) {
-	return root(ctx, dist, io.Discard)
+// Root returns the directory of the distribution's pristine root, with some
+// packages more than usual if need be, which the caller must not change. The
+// first call builds it, for some 15 s, with packages from the mirror that the
+// host's apt uses; the result is kept in the cache for as long as what it is
+// made from stays the same.
+func Root(ctx context.Context, dist Distribution, extra ...string) (string, error) {
+	return root(ctx, dist, extra, io.Discard)
 }
 
-func root(ctx context.Context, dist Distribution, log io.Writer) (string, error) {
+func root(ctx context.Context, dist Distribution, extra []string, log io.Writer) (string, error) {
 	if !slices.Contains(Distributions, dist) {
 		return "", fmt.Errorf("root %q: no such distribution, there are %v", dist, Distributions)
 	}
@@ -73,7 +74,7 @@ func root(ctx context.Context, dist Distribution, log io.Writer) (string, error)
 		return "", fmt.Errorf("root %s: %w", dist, err)
 	}
 	roots := filepath.Join(cache, "roots")
-	dir := filepath.Join(roots, rootKey(dist))
+	dir := filepath.Join(roots, rootKey(dist, extra))
 	if _, err := os.Stat(dir); err == nil {
 		return dir, nil
 	}
@@ -98,7 +99,7 @@ func root(ctx context.Context, dist Distribution, log io.Writer) (string, error)
 	if err := os.RemoveAll(partial); err != nil {
 		return "", fmt.Errorf("root %s: %w", dist, err)
 	}
-	if err := build(ctx, dist, partial); err != nil {
+	if err := build(ctx, dist, extra, partial); err != nil {
 		return "", fmt.Errorf("root %s: %w", dist, errors.Join(err, os.RemoveAll(partial)))
 	}
 	if err := os.Rename(partial, dir); err != nil {
@@ -109,15 +110,20 @@ func root(ctx context.Context, dist Distribution, log io.Writer) (string, error)
 }
 
 // rootKey names a root after everything that it is made from.
-func rootKey(dist Distribution) string {
+func rootKey(dist Distribution, extra []string) string {
 	h := sha256.New()
-	fmt.Fprintf(h, "%q", []string{string(dist), runtime.GOARCH, variant, strings.Join(packages, ","), finish})
+	fmt.Fprintf(h, "%q", []string{string(dist), runtime.GOARCH, variant, include(extra), finish})
 	return string(dist) + "-" + hex.EncodeToString(h.Sum(nil))[:12]
+}
+
+// include names the packages of a root.
+func include(extra []string) string {
+	return strings.Join(slices.Concat(packages, extra), ",")
 }
 
 // build runs mmdebstrap, which makes dir. Should this process die, the build
 // dies too, and with its namespaces everything it mounted.
-func build(ctx context.Context, dist Distribution, dir string) error {
+func build(ctx context.Context, dist Distribution, extra []string, dir string) error {
 	if _, err := exec.LookPath("mmdebstrap"); err != nil {
 		return fmt.Errorf("%w: install mmdebstrap and systemd-container", err)
 	}
@@ -127,7 +133,7 @@ func build(ctx context.Context, dist Distribution, dir string) error {
 	}
 	args := []string{"--mount", "--pid", "--fork", "--kill-child", "--mount-proc",
 		"mmdebstrap", "--quiet", "--mode=root", "--format=directory", "--variant=" + variant,
-		"--include=" + strings.Join(packages, ","), "--customize-hook=" + finish}
+		"--include=" + include(extra), "--customize-hook=" + finish}
 	for _, option := range aptOptions(ctx) {
 		args = append(args, "--aptopt="+option)
 	}

@@ -55,12 +55,13 @@ func TestFailedBuild(t *testing.T) {
 	}
 }
 
-func TestKeyDependsOnDistribution(t *testing.T) {
+func TestKeyDependsOnDistributionAndPackages(t *testing.T) {
 	keys := map[string]bool{}
 	for _, dist := range Distributions {
-		keys[rootKey(dist)] = true
+		keys[rootKey(dist, nil)] = true
+		keys[rootKey(dist, []string{"polkitd"})] = true
 	}
-	if len(keys) != len(Distributions) {
+	if len(keys) != 2*len(Distributions) {
 		t.Errorf("keys: %v", keys)
 	}
 }

@@ -28,14 +28,15 @@ type Rig struct {
 	root string // the module's directory
 }
 
-// New boots a machine of the given distribution, installs the package that
-// "make deb" left in dist, and puts the stand-in game where the real one goes.
-func New(ctx context.Context, dist machine.Distribution, log io.Writer) (*Rig, error) {
+// New boots a machine of the given distribution, with packages of Debian's on
+// top of the usual ones, installs the package that "make deb" left in dist, and
+// puts the stand-in game where the real one goes.
+func New(ctx context.Context, dist machine.Distribution, log io.Writer, packages ...string) (*Rig, error) {
 	root, err := moduleRoot()
 	if err != nil {
 		return nil, err
 	}
-	m, err := machine.Boot(ctx, machine.Options{Dist: dist, Log: log})
+	m, err := machine.Boot(ctx, machine.Options{Dist: dist, Log: log, Packages: packages})
 	if err != nil {
 		return nil, err
 	}

@@ -21,17 +21,17 @@ import (
 // limit is for whatever is waited for: far longer than it takes.
 const limit = time.Minute
 
-// rigs are booted once for all tests.
+// rigs are booted once for all tests, by distribution and packages.
 var rigs struct {
 	sync.Mutex
-	booted map[machine.Distribution]*rig.Rig
+	booted map[string]*rig.Rig
 }
 
 func TestMain(m *testing.M) {
 	code := m.Run()
-	for dist, r := range rigs.booted {
+	for key, r := range rigs.booted {
 		if err := r.Close(); err != nil {
-			fmt.Fprintln(os.Stderr, dist, err)
+			fmt.Fprintln(os.Stderr, key, err)
 			code = 1
 		}
 	}
@@ -49,13 +49,26 @@ type host struct {
 // ports of its own there.
 func onEach(t *testing.T, f func(h *host)) {
 	t.Helper()
+	onEachWith(t, nil, f)
+}
+
+// onEachWith runs f on systems that have some packages more: packages names
+// them for each distribution, and those it does not name are left out.
+func onEachWith(t *testing.T, packages map[machine.Distribution][]string, f func(h *host)) {
+	t.Helper()
 	machine.NeedRoot(t)
 	for _, dist := range machine.Distributions {
+		more, ok := packages[dist]
+		if packages != nil && !ok {
+			continue
+		}
 		t.Run(string(dist), func(t *testing.T) {
 			t.Parallel()
+			// Booting, which may build a root, has limits of its own.
+			r := boot(t, context.Background(), dist, more)
 			ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 			t.Cleanup(cancel) // the test's own clean-ups come before
-			h := &host{Rig: boot(t, ctx, dist), t: t, ctx: ctx}
+			h := &host{Rig: r, t: t, ctx: ctx}
 			defer func() {
 				if t.Failed() {
 					text, _ := h.Journal(context.Background(), "--lines=60", "--boot")
@@ -67,21 +80,22 @@ func onEach(t *testing.T, f func(h *host)) {
 	}
 }
 
-func boot(t *testing.T, ctx context.Context, dist machine.Distribution) *rig.Rig {
+func boot(t *testing.T, ctx context.Context, dist machine.Distribution, packages []string) *rig.Rig {
 	t.Helper()
+	key := strings.Join(append([]string{string(dist)}, packages...), "+")
 	rigs.Lock()
 	defer rigs.Unlock()
-	if r := rigs.booted[dist]; r != nil {
+	if r := rigs.booted[key]; r != nil {
 		return r
 	}
-	r, err := rig.New(ctx, dist, os.Stderr)
+	r, err := rig.New(ctx, dist, os.Stderr, packages...)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if rigs.booted == nil {
-		rigs.booted = map[machine.Distribution]*rig.Rig{}
+		rigs.booted = map[string]*rig.Rig{}
 	}
-	rigs.booted[dist] = r
+	rigs.booted[key] = r
 	h := &host{Rig: r, t: t, ctx: ctx}
 	h.layer("mod", map[string]string{"addons/mod.txt": "of the mod"})
 	return r
