@@ -14,6 +14,7 @@ import (
 	"io/fs"
 	"os/user"
 	"strconv"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -22,6 +23,7 @@ import (
 	"l4d2-host/internal/journal"
 	"l4d2-host/internal/lockfile"
 	"l4d2-host/internal/overlay"
+	"l4d2-host/internal/started"
 )
 
 // Owner is who the game runs as.
@@ -98,6 +100,7 @@ func (a *Activation) Mount() (err error) {
 
 // mount does what follows once the mount point is known to be free.
 func (a *Activation) mount(dir int, target overlay.Target, env instance.Env, config []byte) error {
+	at := time.Now()
 	stack, err := a.openStack(dir, env)
 	defer stack.close()
 	if err != nil {
@@ -121,7 +124,22 @@ func (a *Activation) mount(dir int, target overlay.Target, env instance.Env, con
 		return errors.Join(err, m.Abandon())
 	}
 	a.Log.Info("mounted %s: %d layers, by %s", target.Path, len(stack.Lowers), m.Method)
+	// For l4d2ctl status alone: the server does not need it.
+	if err := a.writeDown(dir, started.Record{At: at, Env: env, ServerConfig: config}, stack); err != nil {
+		a.Log.Warn("%s is not written, so nobody can tell later what this start was made of: %v", a.Layout.Started(a.Name), err)
+	}
 	return nil
+}
+
+func (a *Activation) writeDown(dir int, r started.Record, s stack) error {
+	for _, lower := range s.Lowers {
+		d, err := started.DirectoryOf(lower.FD)
+		if err != nil {
+			return err
+		}
+		r.Layers = append(r.Layers, d)
+	}
+	return started.Write(dir, a.Owner.GID, r)
 }
 
 // Unmount takes the instance's overlay away; nothing mounted is success. The

@@ -6,20 +6,25 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
 	"l4d2-host/internal/advice"
 	"l4d2-host/internal/instance"
 	"l4d2-host/internal/overlay"
+	"l4d2-host/internal/started"
 )
 
 func TestLife(t *testing.T) {
 	eachMethod(t, func(t *testing.T, h *host) {
+		before := time.Now()
 		h.mustMount()
+		h.wantWrittenDown(before)
 		for name, want := range map[string]string{
 			"left4dead2/shared.txt":     "installation",
 			"left4dead2/mod.txt":        "mod",
@@ -50,6 +55,38 @@ func TestLife(t *testing.T) {
 	})
 }
 
+// wantWrittenDown fails the test unless the record is of the present files, and
+// of a mount after before.
+func (h *host) wantWrittenDown(before time.Time) {
+	h.t.Helper()
+	r, err := started.Read(h.Layout, "a")
+	must(h.t, err)
+	env, err := instance.ReadEnv(h.Layout, "a")
+	must(h.t, err)
+	config, err := os.ReadFile(h.Layout.ServerConfig("a"))
+	must(h.t, err)
+	want := started.Record{At: r.At, Env: env, ServerConfig: config}
+	for _, lower := range env.Lowers {
+		var st unix.Stat_t
+		must(h.t, unix.Stat(filepath.Join(h.Layout.Root(), lower), &st))
+		want.Layers = append(want.Layers, started.Directory{Dev: st.Dev, Ino: st.Ino})
+	}
+	if !reflect.DeepEqual(r, want) || r.At.Before(before) || r.At.After(time.Now()) {
+		h.t.Errorf("written down: %+v\nwant %+v, after %v", r, want, before)
+	}
+}
+
+// The server does not need the record.
+func TestMountWithoutRecord(t *testing.T) {
+	h := newHost(t)
+	must(t, os.MkdirAll(filepath.Join(h.Layout.Started("a"), "in the way"), 0o755))
+	h.mustMount()
+	defer h.mustUnmount()
+	if !strings.Contains(h.said.String(), "<4>"+h.Layout.Started("a")+" is not written") {
+		t.Errorf("no warning:\n%s", h.said)
+	}
+}
+
 func TestOwnersAndModes(t *testing.T) {
 	h := newHost(t)
 	h.mustMount()
@@ -63,6 +100,7 @@ func TestOwnersAndModes(t *testing.T) {
 		h.Layout.Merged("a"):                  {gameUID, gameGID, fs.ModeDir | 0o750},
 		h.Layout.Work("a"):                    {0, 0, fs.ModeDir | 0o700},
 		h.Layout.Lock("a"):                    {0, 0, 0o600},
+		h.Layout.Started("a"):                 {0, gameGID, 0o640},
 		h.merged("left4dead2/cfg/server.cfg"): {0, gameGID, 0o640},
 		h.merged("left4dead2/cfg"):            {gameUID, gameGID, fs.ModeDir | 0o755},
 	} {

@@ -73,6 +73,10 @@ func (l Layout) Work(n Name) string { return filepath.Join(l.Runtime(n), "work")
 // Merged is the mount point.
 func (l Layout) Merged(n Name) string { return filepath.Join(l.Runtime(n), "merged") }
 
+// Started is what the helper wrote down when it mounted the instance (package
+// started).
+func (l Layout) Started(n Name) string { return filepath.Join(l.Runtime(n), StartedFile) }
+
 // Lock is the file whose lock serialises everything that mounts, unmounts or
 // removes the instance. Only root can open it.
 func (l Layout) Lock(n Name) string { return filepath.Join(l.Runtime(n), "lock") }
@@ -83,6 +87,9 @@ const (
 	SpecFile         = "instance.yaml"
 	EnvFile          = "instance.env"
 	ServerConfigFile = "server.cfg"
+
+	// StartedFile is in the instance's runtime directory.
+	StartedFile = "started"
 
 	InstallationLayer = "installation"
 	OverlaysDir       = "overlays"

@@ -7,11 +7,11 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"strconv"
 	"strings"
-	"unicode"
 
 	"golang.org/x/sys/unix"
+
+	"l4d2-host/internal/printable"
 )
 
 // Log writes lines to one stream.
@@ -42,15 +42,8 @@ func (l *Log) line(level int, format string, args []any) {
 		fmt.Fprintf(&b, "<%d>", level)
 	}
 	// One line, whatever the text holds: a file name with a newline in it must
-	// not become a message of its own, nor reach a terminal as an escape.
-	for _, r := range fmt.Sprintf(format, args...) {
-		if unicode.IsPrint(r) {
-			b.WriteRune(r)
-		} else {
-			q := strconv.QuoteRuneToASCII(r)
-			b.WriteString(q[1 : len(q)-1])
-		}
-	}
+	// not become a message of its own.
+	b.WriteString(printable.Line(fmt.Sprintf(format, args...)))
 	b.WriteByte('\n')
 	io.WriteString(l.w, b.String())
 }

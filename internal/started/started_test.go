@@ -1,0 +1,113 @@
+package started
+
+import (
+	"errors"
+	"os"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
+
+	"l4d2-host/internal/instance"
+)
+
+var record = Record{
+	At:           time.Unix(1_700_000_000, 123_456_789),
+	Env:          instance.Env{Port: 27015, Args: `+map c1m1_hotel "+sv_tags" "a b"`, Lowers: []string{"overlays/mod", "installation"}},
+	ServerConfig: []byte("hostname \"a\"\n\nrcon_password x\n"),
+	Layers:       []Directory{{2049, 77}, {1 << 40, 1<<63 + 5}},
+}
+
+func TestWriteAndRead(t *testing.T) {
+	layout, err := instance.NewLayout(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.MkdirAll(layout.Runtime("a"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Read(layout, "a"); !errors.Is(err, ErrNone) {
+		t.Errorf("before the first start: %v", err)
+	}
+	dir, err := unix.Open(layout.Runtime("a"), unix.O_RDONLY|unix.O_DIRECTORY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(dir)
+	for _, r := range []Record{
+		record,
+		{At: time.Unix(1, 0), Env: instance.Env{Port: 1, Lowers: []string{"installation"}}, ServerConfig: []byte{}, Layers: []Directory{{1, 1}}},
+	} {
+		if err := Write(dir, os.Getgid(), r); err != nil {
+			t.Fatal(err)
+		}
+		got, err := Read(layout, "a")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(r, got); diff != "" {
+			t.Error(diff)
+		}
+	}
+	if info, err := os.Stat(layout.Started("a")); err != nil || info.Mode() != 0o640 {
+		t.Errorf("%v, %v", info, err)
+	}
+}
+
+func TestDirectoryOf(t *testing.T) {
+	var got [2]Directory
+	for i := range got {
+		f, err := os.Open(t.TempDir())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		if got[i], err = DirectoryOf(int(f.Fd())); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got[0] == got[1] {
+		t.Errorf("two directories are both %+v", got[0])
+	}
+}
+
+func TestDecodeRefuses(t *testing.T) {
+	good, err := record.encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := decode(good); err != nil {
+		t.Fatal(err)
+	}
+	for _, text := range []string{
+		"", "\n\n", "l4d2-host started 2\nat 1\nenv 0\n\n", format + "\n\n", format + "\nat x\nenv 0\n\n",
+		format + "\nat 1\nenv -1\n\n", format + "\nat 1\nenv 5\n\nabc", format + "\nat 1\nenv 0\nlayer 1\n\n",
+		format + "\nat 1\nenv 0\n\n", string(good[:60]),
+	} {
+		if r, err := decode([]byte(text)); err == nil {
+			t.Errorf("%q became %+v", text, r)
+		}
+	}
+}
+
+func FuzzDecode(f *testing.F) {
+	good, err := record.encode()
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(good)
+	f.Fuzz(func(t *testing.T, data []byte) {
+		r, err := decode(data)
+		if err != nil {
+			return
+		}
+		again, err := r.encode()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if back, err := decode(again); err != nil || !cmp.Equal(r, back) {
+			t.Errorf("%+v became %+v, %v", r, back, err)
+		}
+	})
+}
