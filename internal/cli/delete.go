@@ -22,6 +22,12 @@ type deleteCommand struct {
 	Yes  bool    `short:"y" help:"Do not ask, also on a terminal."`
 }
 
+// Help is what --help prints besides.
+func (*deleteCommand) Help() string {
+	return "The game and the layers stay; and nothing is removed unless the server has stopped and is unmounted.\n\n" +
+		"Example: l4d2ctl delete --yes versus"
+}
+
 // Run removes nothing until the server has stopped and nothing is mounted any
 // more: what is removed under a mount is the game itself.
 func (c *deleteCommand) Run(s *session) error {

@@ -18,6 +18,12 @@ type initCommand struct {
 	Spec string  `arg:"" help:"Its spec, a YAML file; - reads standard input."`
 }
 
+// Help is what --help prints besides.
+func (*initCommand) Help() string {
+	return "Everything that is wrong with the spec is reported at once, with file and line, and then nothing is changed. A running server keeps what it has until its next start.\n\n" +
+		"Example: l4d2ctl init versus versus.yaml"
+}
+
 func (c *initCommand) Run(s *session) error {
 	if err := s.superuser(); err != nil {
 		return err

@@ -17,6 +17,11 @@ type listCommand struct {
 	JSON bool `help:"Print an array of objects, for programs."`
 }
 
+// Help is what --help prints besides.
+func (*listCommand) Help() string {
+	return "Example: l4d2ctl list --json"
+}
+
 // listed is one instance in the list, and in its JSON: these keys are what
 // programs may rely on. A null is something that is not so or not known.
 type listed struct {

@@ -9,6 +9,11 @@ type restartCommand struct {
 	Names []nameArg `arg:"" name:"name" help:"Instances to restart, all at once; one that is stopped is started."`
 }
 
+// Help is what --help prints besides.
+func (*restartCommand) Help() string {
+	return "Example: l4d2ctl restart versus"
+}
+
 func (c *restartCommand) Run(s *session) error {
 	return s.eachUnit(c.Names, func(m Manager, n instance.Name, before systemd.Unit) error {
 		if before.Stopped() {

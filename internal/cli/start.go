@@ -13,6 +13,11 @@ type startCommand struct {
 	Names []nameArg `arg:"" name:"name" help:"Instances to start, all at once."`
 }
 
+// Help is what --help prints besides.
+func (*startCommand) Help() string {
+	return "Example: l4d2ctl start versus coop"
+}
+
 func (c *startCommand) Run(s *session) error {
 	return s.eachUnit(c.Names, func(m Manager, n instance.Name, before systemd.Unit) error {
 		if before.Active() {

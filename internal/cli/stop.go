@@ -11,6 +11,11 @@ type stopCommand struct {
 	Names []nameArg `arg:"" name:"name" help:"Instances to stop, all at once."`
 }
 
+// Help is what --help prints besides.
+func (*stopCommand) Help() string {
+	return "Example: l4d2ctl stop versus coop"
+}
+
 func (c *stopCommand) Run(s *session) error {
 	return s.eachUnit(c.Names, func(m Manager, n instance.Name, before systemd.Unit) error {
 		done := "stopped"
