@@ -28,13 +28,27 @@ import (
 // Program is the import path of the stand-in.
 const Program = "l4d2-host/internal/standin/srcds_linux"
 
-// Build compiles the stand-in to the file out: statically linked, for i386 as
-// the real one. The current directory must lie in this module.
+// Build compiles the stand-in to the file out, for i386 as the real one; or for
+// amd64 where the kernel runs no 32-bit programs (CONFIG_IA32_EMULATION, or the
+// hypervisor), so that all else is tested there too. The current directory must
+// lie in this module.
 func Build(ctx context.Context, out string) error {
+	if err := BuildFor(ctx, "386", out); err != nil {
+		return err
+	}
+	err := exec.CommandContext(ctx, out, "+standin_exit", "0").Run()
+	if errors.Is(err, syscall.ENOEXEC) {
+		return BuildFor(ctx, "amd64", out)
+	}
+	return err
+}
+
+// BuildFor compiles the stand-in for a GOARCH, statically linked.
+func BuildFor(ctx context.Context, arch, out string) error {
 	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags=-s -w", "-o", out, Program)
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH=386")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH="+arch)
 	if text, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("build %s: %w\n%s", Program, err, text)
+		return fmt.Errorf("build %s for %s: %w\n%s", Program, arch, err, text)
 	}
 	return nil
 }

@@ -132,7 +132,11 @@ func read(t *testing.T, path string) string {
 }
 
 func TestBuildIsStaticI386(t *testing.T) {
-	f, err := elf.Open(binary)
+	program := filepath.Join(t.TempDir(), "srcds_linux")
+	if err := standin.BuildFor(t.Context(), "386", program); err != nil {
+		t.Fatal(err)
+	}
+	f, err := elf.Open(program)
 	if err != nil {
 		t.Fatal(err)
 	}
