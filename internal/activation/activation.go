@@ -101,7 +101,7 @@ func (a *Activation) Mount() (err error) {
 // mount does what follows once the mount point is known to be free.
 func (a *Activation) mount(dir int, target overlay.Target, env instance.Env, config []byte) error {
 	at := time.Now()
-	stack, err := a.openStack(dir, env)
+	stack, err := a.openStack(dir, env, true)
 	defer stack.close()
 	if err != nil {
 		return err

@@ -98,10 +98,10 @@ type stack struct {
 	overlays int // the directory of the layers
 }
 
-// openStack opens everything that the overlay is made of, and makes what is
-// missing of upper, work and merged. What it returns is to be closed even
-// after an error.
-func (a *Activation) openStack(dir int, env instance.Env) (stack, error) {
+// openStack opens everything that the overlay is made of, and, if create is
+// set, makes what is missing of upper, work and merged. What it returns is to
+// be closed even after an error.
+func (a *Activation) openStack(dir int, env instance.Env, create bool) (stack, error) {
 	s := stack{Stack: overlay.Stack{Source: a.source(), Upper: -1, Work: -1}, overlays: -1}
 	var err error
 	for _, d := range []struct {
@@ -115,13 +115,19 @@ func (a *Activation) openStack(dir int, env instance.Env) (stack, error) {
 		{mergedDir, 0, 0, 0o700, nil},
 	} {
 		path := filepath.Join(a.Layout.Runtime(a.Name), d.name)
-		if err = makeOwned(dir, d.name, d.uid, d.gid, d.mode); err != nil {
-			return s, &os.PathError{Op: "mkdir", Path: path, Err: err}
+		if create {
+			if err = makeOwned(dir, d.name, d.uid, d.gid, d.mode); err != nil {
+				return s, &os.PathError{Op: "mkdir", Path: path, Err: err}
+			}
 		}
 		if d.fd == nil {
 			continue
 		}
-		if *d.fd, err = beneath.OpenDir(dir, d.name); err != nil {
+		*d.fd, err = beneath.OpenDir(dir, d.name)
+		if !create && errors.Is(err, unix.ENOENT) {
+			continue
+		}
+		if err != nil {
 			return s, advice.With(fmt.Errorf("%s: %w", a.Layout.Runtime(a.Name), err),
 				d.name+" must be a plain directory: to give the instance a disk of its own, mount that at "+a.Layout.Runtime(a.Name))
 		}

@@ -324,7 +324,7 @@ func TestReadOnlyResultRefused(t *testing.T) {
 	must(t, err)
 	env, err := instance.ReadEnv(h.Layout, "a")
 	must(t, err)
-	s, err := h.openStack(dir, env)
+	s, err := h.openStack(dir, env, true)
 	must(t, err)
 	defer s.close()
 	_, err = s.Mount(h.target(dir), overlay.Auto)

@@ -2,6 +2,7 @@ package activation
 
 import (
 	"errors"
+	"fmt"
 	"path/filepath"
 	"strings"
 
@@ -15,16 +16,26 @@ import (
 // The root itself takes its owner from the upper directory.
 var writtenDirs = []string{".", "left4dead2", "left4dead2/cfg", "left4dead2/addons", "left4dead2/logs"}
 
-// warnUnwritable names the first directory that the game's user cannot write
+// warnUnwritable warns of the first directory that the game's user cannot write
 // to in the tree whose root is given. It is no reason to refuse the start: the
 // game runs, and fails at what it wants to keep. Only the few directories that
 // matter to all are looked at, in the finished tree: there an owner counts, not
 // in a layer that others cover, and the cost does not grow with the layers.
 func (a *Activation) warnUnwritable(root int, s stack) {
+	err := a.checkWritable(s, func(name string) (st unix.Stat_t, found bool) {
+		return st, unix.Fstatat(root, name, &st, unix.AT_SYMLINK_NOFOLLOW) == nil
+	})
+	if err != nil {
+		a.Log.Warn("%v: %s", err, advice.For(err))
+	}
+}
+
+// checkWritable returns an error about the first such directory; look returns
+// what name is in the merged tree.
+func (a *Activation) checkWritable(s stack, look func(name string) (unix.Stat_t, bool)) error {
 	for _, name := range writtenDirs {
-		var st unix.Stat_t
-		err := unix.Fstatat(root, name, &st, unix.AT_SYMLINK_NOFOLLOW)
-		if err != nil || st.Mode&unix.S_IFMT != unix.S_IFDIR || a.Owner.canWrite(st) {
+		st, found := look(name)
+		if !found || st.Mode&unix.S_IFMT != unix.S_IFDIR || a.Owner.CanWrite(st) {
 			continue
 		}
 		remedy := "chown -R " + instance.User + ":" + instance.User
@@ -32,15 +43,34 @@ func (a *Activation) warnUnwritable(root int, s stack) {
 			remedy = "chmod u+rwx"
 		}
 		paths := a.unwritable(name, s)
-		a.Log.Warn("%s: the game's user cannot write there (owner %d:%d, mode %#o): run %s %s",
-			paths[0], st.Uid, st.Gid, st.Mode&0o7777, remedy, strings.Join(paths, " "))
-		return
+		return advice.With(fmt.Errorf("%s: the game's user cannot write there (owner %d:%d, mode %#o)",
+			paths[0], st.Uid, st.Gid, st.Mode&0o7777), "run "+remedy+" "+strings.Join(paths, " "))
 	}
+	return nil
 }
 
-// canWrite reports whether o can make files in the directory. Access control
+// merged returns what name is in the tree that s makes: what the topmost has
+// that has anything there. The root is the upper directory's, which is made
+// right if there is none yet.
+func (s stack) merged(name string) (st unix.Stat_t, found bool) {
+	if name == "." && s.Upper < 0 {
+		return st, false
+	}
+	has := func(fd int) bool { return unix.Fstatat(fd, name, &st, unix.AT_SYMLINK_NOFOLLOW) == nil }
+	if s.Upper >= 0 && has(s.Upper) {
+		return st, true
+	}
+	for _, lower := range s.Lowers {
+		if has(lower.FD) {
+			return st, true
+		}
+	}
+	return st, false
+}
+
+// CanWrite reports whether o can make files in the directory. Access control
 // lists are not looked at: they show as the mode of the group.
-func (o Owner) canWrite(st unix.Stat_t) bool {
+func (o Owner) CanWrite(st unix.Stat_t) bool {
 	const writeAndEnter = 0o3
 	need := uint32(writeAndEnter)
 	switch {
@@ -62,7 +92,7 @@ func (a *Activation) unwritable(name string, s stack) []string {
 		if unix.Fstatat(fd, name, &st, unix.AT_SYMLINK_NOFOLLOW) != nil {
 			return false
 		}
-		if !a.Owner.canWrite(st) {
+		if !a.Owner.CanWrite(st) {
 			paths = append(paths, filepath.Join(dir, name))
 		}
 		return true

@@ -19,19 +19,27 @@ const kernelWorkDir = "work"
 // prepareWork makes sure that no other overlay uses the upper directory, and
 // empties the work directory.
 func (a *Activation) prepareWork(work, upper int) error {
-	var st unix.Stat_t
-	err := unix.Fstatat(work, kernelWorkDir, &st, unix.AT_SYMLINK_NOFOLLOW)
-	if errors.Is(err, unix.ENOENT) {
-		return nil
-	}
-	if err := overlay.InUse(upper); err != nil {
-		if errors.Is(err, overlay.ErrInUse) {
-			return advice.With(errors.New(a.Layout.Upper(a.Name)+" is in use by another overlay, perhaps one that was detached (umount -l) while a process was in it"),
-				"end the process that still uses it (try: grep -l '"+a.source()+"' /proc/*/mountinfo), or reboot")
-		}
+	left, err := a.checkUnused(work, upper)
+	if err != nil || !left {
 		return err
 	}
 	return a.emptyWork(work)
+}
+
+// checkUnused reports whether an earlier overlay has left its work directory,
+// and returns an error if it, or another one, still uses the upper directory.
+func (a *Activation) checkUnused(work, upper int) (left bool, err error) {
+	var st unix.Stat_t
+	err = unix.Fstatat(work, kernelWorkDir, &st, unix.AT_SYMLINK_NOFOLLOW)
+	if errors.Is(err, unix.ENOENT) {
+		return false, nil
+	}
+	err = overlay.InUse(upper)
+	if errors.Is(err, overlay.ErrInUse) {
+		err = advice.With(errors.New(a.Layout.Upper(a.Name)+" is in use by another overlay, perhaps one that was detached (umount -l) while a process was in it"),
+			"end the process that still uses it (try: grep -l '"+a.source()+"' /proc/*/mountinfo), or reboot")
+	}
+	return true, err
 }
 
 func (a *Activation) emptyWork(work int) error {

@@ -1,4 +1,4 @@
-// Package holder finds out who uses a mount.
+// Package holder finds out who uses a mount, and who has a port.
 //
 // It looks at what processes have open, at bound sockets, loop devices and
 // mounts. It sees no process outside the caller's PID namespace, and no bound

@@ -20,9 +20,8 @@ func (s Stack) fsContext(target Target) (*Mounted, error) {
 	}
 	for i, lower := range s.Lowers {
 		err := unix.FsconfigSetFd(ctx, "lowerdir+", lower.FD)
-		// Linux 6.5 to 6.7 have no lowerdir+, 6.8 to 6.12 take only a string.
 		// Whatever else makes the first layer invalid, mount(2) will say.
-		if i == 0 && (errors.Is(err, unix.EINVAL) || errors.Is(err, unix.EBADF)) {
+		if i == 0 && noDescriptors(err) {
 			return nil, ErrMethod
 		}
 		if err != nil {
@@ -42,6 +41,36 @@ func (s Stack) fsContext(target Target) (*Mounted, error) {
 		return nil, contextError(ctx, "fsmount", err)
 	}
 	return &Mounted{Root: root, Method: FSContext, target: target}, nil
+}
+
+// noDescriptors says that lowerdir+ was refused because of the kernel: Linux
+// 6.5 to 6.7 have no such option, 6.8 to 6.12 take only a string.
+func noDescriptors(err error) bool { return errors.Is(err, unix.EINVAL) || errors.Is(err, unix.EBADF) }
+
+// Chosen returns the method that Auto takes on this kernel, without a mount.
+// Root only. It makes the kernel load the overlay module if it has not yet.
+func Chosen() (Method, error) {
+	ctx, err := unix.Fsopen("overlay", unix.FSOPEN_CLOEXEC)
+	if err != nil {
+		return Auto, &Error{Op: "fsopen overlay", Err: err}
+	}
+	defer unix.Close(ctx)
+	if !hasParameters(ctx) {
+		return Classic, nil
+	}
+	dir, err := unix.Open("/", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return Auto, &Error{Op: "open /", Err: err}
+	}
+	defer unix.Close(dir)
+	switch err := unix.FsconfigSetFd(ctx, "lowerdir+", dir); {
+	case err == nil:
+		return FSContext, nil
+	case noDescriptors(err):
+		return Classic, nil
+	default:
+		return Auto, contextError(ctx, "fsconfig lowerdir+", err)
+	}
 }
 
 func (s Stack) configure(ctx int) error {

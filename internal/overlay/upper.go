@@ -3,6 +3,8 @@ package overlay
 import (
 	"errors"
 	"fmt"
+	"io"
+	"os"
 
 	"golang.org/x/sys/unix"
 
@@ -82,10 +84,54 @@ func checkTypes(upper int, target Target) error {
 		return &Error{Op: "read the directory of " + target.Path, Err: err}
 	}
 	if !typed {
-		return advice.With(errors.New("the upper directory is on a file system that keeps no file types in directories (ext4 without filetype, xfs with ftype=0)"),
-			otherFileSystem+" made with today's defaults")
+		return errUntyped
 	}
 	return nil
+}
+
+var errUntyped = advice.With(errors.New("the upper directory is on a file system that keeps no file types in directories (ext4 without filetype, xfs with ftype=0)"),
+	otherFileSystem+" made with today's defaults")
+
+// CheckPlace returns why upper and work directories made in dir could not
+// carry an overlay: what Check would find of them, before they exist. An empty
+// directory does not tell whether it keeps file types. Every error carries
+// advice.
+func CheckPlace(dir int) error {
+	var fs unix.Statfs_t
+	if err := unix.Fstatfs(dir, &fs); err != nil {
+		return &Error{Op: "statfs", Err: err}
+	}
+	if err := checkFileSystem(fs); err != nil {
+		return err
+	}
+	if flags, err := unix.IoctlGetInt(dir, unix.FS_IOC_GETFLAGS); err == nil {
+		if err := checkFlags("runtime", flags); err != nil {
+			return err
+		}
+	}
+	empty, err := isEmpty(dir)
+	if err != nil || empty {
+		return err
+	}
+	typed, err := tellsTypes(dir)
+	if err == nil && !typed {
+		err = errUntyped
+	}
+	return err
+}
+
+func isEmpty(dir int) (bool, error) {
+	fd, err := unix.Openat(dir, ".", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return false, err
+	}
+	f := os.NewFile(uintptr(fd), "")
+	defer f.Close()
+	_, err = f.Readdirnames(1)
+	if errors.Is(err, io.EOF) {
+		return true, nil
+	}
+	return false, err
 }
 
 // tellsTypes reports whether an entry of the directory has a type. "." and ".."
