@@ -15,6 +15,7 @@ import (
 	"l4d2-host/internal/instance"
 	"l4d2-host/internal/journal"
 	"l4d2-host/internal/mountns"
+	"l4d2-host/internal/record"
 )
 
 var version = "devel" // set by the build
@@ -83,7 +84,8 @@ func act(verb, arg string, log *journal.Log) error {
 		return err
 	}
 	if verb == "unmount" {
-		sayCrash(log)
+		a.Ended = record.ThisEnd()
+		sayCrash(log, a.Ended)
 		return a.Unmount()
 	}
 	if a.Owner, err = activation.LookUpOwner(); err != nil {
@@ -93,10 +95,9 @@ func act(verb, arg string, log *journal.Log) error {
 }
 
 // sayCrash says when the game was killed by a signal. The unit counts a
-// segmentation fault as a clean end, so systemd itself does not. The variables
-// are those of ExecStopPost= (systemd.exec(5)).
-func sayCrash(log *journal.Log) {
-	if code := os.Getenv("EXIT_CODE"); code == "killed" || code == "dumped" {
-		log.Warn("the game crashed: %s by signal %s", code, os.Getenv("EXIT_STATUS"))
+// segmentation fault as a clean end, so systemd itself does not.
+func sayCrash(log *journal.Log, e *record.End) {
+	if e != nil && e.Crashed() {
+		log.Warn("the game crashed: %s by signal %s", e.Code, e.Status)
 	}
 }

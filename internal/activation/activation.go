@@ -23,7 +23,7 @@ import (
 	"l4d2-host/internal/journal"
 	"l4d2-host/internal/lockfile"
 	"l4d2-host/internal/overlay"
-	"l4d2-host/internal/started"
+	"l4d2-host/internal/record"
 )
 
 // Owner is who the game runs as.
@@ -53,6 +53,7 @@ type Activation struct {
 	Name   instance.Name
 	Owner  Owner
 	Method overlay.Method // Auto, but for tests
+	Ended  *record.End    // for Unmount: how the run ended that it comes after, if any
 	Log    *journal.Log
 }
 
@@ -125,21 +126,21 @@ func (a *Activation) mount(dir int, target overlay.Target, env instance.Env, con
 	}
 	a.Log.Info("mounted %s: %d layers, by %s", target.Path, len(stack.Lowers), m.Method)
 	// For l4d2ctl status alone: the server does not need it.
-	if err := a.writeDown(dir, started.Record{At: at, Env: env, ServerConfig: config}, stack); err != nil {
+	if err := a.writeDown(dir, record.Start{At: at, Env: env, ServerConfig: config}, stack); err != nil {
 		a.Log.Warn("%s is not written, so nobody can tell later what this start was made of: %v", a.Layout.Started(a.Name), err)
 	}
 	return nil
 }
 
-func (a *Activation) writeDown(dir int, r started.Record, s stack) error {
+func (a *Activation) writeDown(dir int, r record.Start, s stack) error {
 	for _, lower := range s.Lowers {
-		d, err := started.DirectoryOf(lower.FD)
+		d, err := record.DirectoryOf(lower.FD)
 		if err != nil {
 			return err
 		}
 		r.Layers = append(r.Layers, d)
 	}
-	return started.Write(dir, a.Owner.GID, r)
+	return record.WriteStart(dir, a.Owner.GID, r)
 }
 
 // Unmount takes the instance's overlay away; nothing mounted is success. The
@@ -158,6 +159,11 @@ func (a *Activation) Unmount() error {
 		return err
 	}
 	defer lock.Unlock()
+	if a.Ended != nil {
+		if err := record.WriteEnd(dir, *a.Ended); err != nil {
+			a.Log.Warn("%s is not written, so nobody can tell later how this run ended: %v", a.Layout.Ended(a.Name), err)
+		}
+	}
 	target := a.target(dir)
 	for {
 		occupant, err := target.Occupant()

@@ -17,7 +17,7 @@ import (
 	"l4d2-host/internal/advice"
 	"l4d2-host/internal/instance"
 	"l4d2-host/internal/overlay"
-	"l4d2-host/internal/started"
+	"l4d2-host/internal/record"
 )
 
 func TestLife(t *testing.T) {
@@ -59,17 +59,17 @@ func TestLife(t *testing.T) {
 // of a mount after before.
 func (h *host) wantWrittenDown(before time.Time) {
 	h.t.Helper()
-	r, err := started.Read(h.Layout, "a")
+	r, err := record.ReadStart(h.Layout, "a")
 	must(h.t, err)
 	env, err := instance.ReadEnv(h.Layout, "a")
 	must(h.t, err)
 	config, err := os.ReadFile(h.Layout.ServerConfig("a"))
 	must(h.t, err)
-	want := started.Record{At: r.At, Env: env, ServerConfig: config}
+	want := record.Start{At: r.At, Env: env, ServerConfig: config}
 	for _, lower := range env.Lowers {
 		var st unix.Stat_t
 		must(h.t, unix.Stat(filepath.Join(h.Layout.Root(), lower), &st))
-		want.Layers = append(want.Layers, started.Directory{Dev: st.Dev, Ino: st.Ino})
+		want.Layers = append(want.Layers, record.Directory{Dev: st.Dev, Ino: st.Ino})
 	}
 	if !reflect.DeepEqual(r, want) || r.At.Before(before) || r.At.After(time.Now()) {
 		h.t.Errorf("written down: %+v\nwant %+v, after %v", r, want, before)

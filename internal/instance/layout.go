@@ -74,8 +74,11 @@ func (l Layout) Work(n Name) string { return filepath.Join(l.Runtime(n), "work")
 func (l Layout) Merged(n Name) string { return filepath.Join(l.Runtime(n), "merged") }
 
 // Started is what the helper wrote down when it mounted the instance (package
-// started).
+// record).
 func (l Layout) Started(n Name) string { return filepath.Join(l.Runtime(n), StartedFile) }
+
+// Ended is what the helper wrote down when the instance last ended.
+func (l Layout) Ended(n Name) string { return filepath.Join(l.Runtime(n), EndedFile) }
 
 // Lock is the file whose lock serialises everything that mounts, unmounts or
 // removes the instance. Only root can open it.
@@ -88,8 +91,9 @@ const (
 	EnvFile          = "instance.env"
 	ServerConfigFile = "server.cfg"
 
-	// StartedFile is in the instance's runtime directory.
+	// In the instance's runtime directory.
 	StartedFile = "started"
+	EndedFile   = "ended"
 
 	InstallationLayer = "installation"
 	OverlaysDir       = "overlays"

@@ -35,6 +35,20 @@ type Unit struct {
 	ExecMainStatus int
 	// EnvironmentFiles are the paths of EnvironmentFile=, in order.
 	EnvironmentFiles []string
+	// Begun is when the current or last run began, before its first
+	// ExecStartPre=; Changed when ActiveState took its present value; Ended
+	// when the last main process to end did. Zero if never.
+	Begun, Changed, Ended time.Time
+	// CPU is the processor time of all processes of the current or last run,
+	// Memory in bytes what they hold now, page cache included. Nil where
+	// systemd does not account for it.
+	CPU    *time.Duration
+	Memory *uint64
+	// Stale says that a file of the unit changed after systemd read it.
+	Stale bool
+	// StatusText is what the service last said of itself (sd_notify(3)):
+	// anyone's text.
+	StatusText string
 }
 
 // Active says that the unit runs, also while it reloads.
@@ -137,11 +151,33 @@ func unitOf(name string, p map[string]any) Unit {
 		}
 	}
 	if u.Active() {
-		if µs := get[uint64](p, "ActiveEnterTimestamp"); µs > 0 {
-			u.Since = time.UnixMicro(int64(µs))
-		}
+		u.Since = timestamp(p, "ActiveEnterTimestamp")
 	}
+	u.Begun = timestamp(p, "InactiveExitTimestamp")
+	u.Changed = timestamp(p, "StateChangeTimestamp")
+	u.Ended = timestamp(p, "ExecMainExitTimestamp")
+	if ns, ok := p["CPUUsageNSec"].(uint64); ok && ns != unset {
+		cpu := time.Duration(ns)
+		u.CPU = &cpu
+	}
+	if bytes, ok := p["MemoryCurrent"].(uint64); ok && bytes != unset {
+		u.Memory = &bytes
+	}
+	u.Stale = get[bool](p, "NeedDaemonReload")
+	u.StatusText = get[string](p, "StatusText")
 	return u
+}
+
+// unset is systemd's word for a number that it does not have.
+const unset = 1<<64 - 1
+
+// timestamp reads a point in time, in µs since 1970; 0 is never.
+func timestamp(p map[string]any, key string) time.Time {
+	µs := get[uint64](p, key)
+	if µs == 0 {
+		return time.Time{}
+	}
+	return time.UnixMicro(int64(µs))
 }
 
 func get[T any](p map[string]any, key string) T {

@@ -15,12 +15,16 @@ func TestUnitOf(t *testing.T) {
 		"MainPID": uint32(42), "NRestarts": uint32(3), "UnitFileState": "enabled-runtime",
 		"ActiveEnterTimestamp": uint64(since), "InvocationID": []byte{0xab, 0x01},
 		"ExecMainCode": int32(0), "ExecMainStatus": int32(0),
-		"EnvironmentFiles": [][]any{{"/a/instance.env", false}, {"/etc/default/a", true}},
+		"EnvironmentFiles":      [][]any{{"/a/instance.env", false}, {"/etc/default/a", true}},
+		"InactiveExitTimestamp": uint64(since - 5), "StateChangeTimestamp": uint64(since), "ExecMainExitTimestamp": uint64(0),
+		"CPUUsageNSec": uint64(7e9), "MemoryCurrent": uint64(1 << 30), "NeedDaemonReload": true, "StatusText": "playing",
 	}
+	cpu, memory := 7*time.Second, uint64(1<<30)
 	failed := map[string]any{
 		"LoadState": "loaded", "ActiveState": "failed", "SubState": "failed", "Result": "exit-code",
 		"UnitFileState": "disabled", "ActiveEnterTimestamp": uint64(since), "InvocationID": []byte{},
 		"ExecMainCode": int32(1), "ExecMainStatus": int32(203),
+		"ExecMainExitTimestamp": uint64(since + 1), "CPUUsageNSec": uint64(unset), "MemoryCurrent": uint64(unset),
 	}
 	for _, c := range []struct {
 		properties map[string]any
@@ -30,11 +34,13 @@ func TestUnitOf(t *testing.T) {
 			Name: "u", LoadState: "loaded", ActiveState: "active", SubState: "running", Result: "success",
 			MainPID: 42, NRestarts: 3, Enabled: true, Since: time.UnixMicro(since), InvocationID: "ab01",
 			EnvironmentFiles: []string{"/a/instance.env", "/etc/default/a"},
+			Begun:            time.UnixMicro(since - 5), Changed: time.UnixMicro(since),
+			CPU: &cpu, Memory: &memory, Stale: true, StatusText: "playing",
 		}},
 		// A stopped unit remembers when it became active, but is it no more.
 		{failed, Unit{
 			Name: "u", LoadState: "loaded", ActiveState: "failed", SubState: "failed", Result: "exit-code",
-			ExecMainCode: 1, ExecMainStatus: 203,
+			ExecMainCode: 1, ExecMainStatus: 203, Ended: time.UnixMicro(since + 1),
 		}},
 		{map[string]any{"LoadState": "not-found", "MainPID": "of another type"}, Unit{Name: "u", LoadState: "not-found"}},
 	} {

@@ -1,4 +1,4 @@
-package started
+package record
 
 import (
 	"errors"
@@ -12,14 +12,14 @@ import (
 	"l4d2-host/internal/instance"
 )
 
-var record = Record{
+var start = Start{
 	At:           time.Unix(1_700_000_000, 123_456_789),
 	Env:          instance.Env{Port: 27015, Args: `+map c1m1_hotel "+sv_tags" "a b"`, Lowers: []string{"overlays/mod", "installation"}},
 	ServerConfig: []byte("hostname \"a\"\n\nrcon_password x\n"),
 	Layers:       []Directory{{2049, 77}, {1 << 40, 1<<63 + 5}},
 }
 
-func TestWriteAndRead(t *testing.T) {
+func TestWriteAndReadStart(t *testing.T) {
 	layout, err := instance.NewLayout(t.TempDir())
 	if err != nil {
 		t.Fatal(err)
@@ -27,7 +27,7 @@ func TestWriteAndRead(t *testing.T) {
 	if err := os.MkdirAll(layout.Runtime("a"), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Read(layout, "a"); !errors.Is(err, ErrNone) {
+	if _, err := ReadStart(layout, "a"); !errors.Is(err, ErrNone) {
 		t.Errorf("before the first start: %v", err)
 	}
 	dir, err := unix.Open(layout.Runtime("a"), unix.O_RDONLY|unix.O_DIRECTORY, 0)
@@ -35,14 +35,14 @@ func TestWriteAndRead(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer unix.Close(dir)
-	for _, r := range []Record{
-		record,
+	for _, r := range []Start{
+		start,
 		{At: time.Unix(1, 0), Env: instance.Env{Port: 1, Lowers: []string{"installation"}}, ServerConfig: []byte{}, Layers: []Directory{{1, 1}}},
 	} {
-		if err := Write(dir, os.Getgid(), r); err != nil {
+		if err := WriteStart(dir, os.Getgid(), r); err != nil {
 			t.Fatal(err)
 		}
-		got, err := Read(layout, "a")
+		got, err := ReadStart(layout, "a")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -72,33 +72,33 @@ func TestDirectoryOf(t *testing.T) {
 	}
 }
 
-func TestDecodeRefuses(t *testing.T) {
-	good, err := record.encode()
+func TestDecodeStartRefuses(t *testing.T) {
+	good, err := start.encode()
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := decode(good); err != nil {
+	if _, err := decodeStart(good); err != nil {
 		t.Fatal(err)
 	}
 	for _, text := range []string{
-		"", "\n\n", "l4d2-host started 2\nat 1\nenv 0\n\n", format + "\n\n", format + "\nat x\nenv 0\n\n",
-		format + "\nat 1\nenv -1\n\n", format + "\nat 1\nenv 5\n\nabc", format + "\nat 1\nenv 0\nlayer 1\n\n",
-		format + "\nat 1\nenv 0\n\n", string(good[:60]),
+		"", "\n\n", "l4d2-host started 2\nat 1\nenv 0\n\n", startFormat + "\n\n", startFormat + "\nat x\nenv 0\n\n",
+		startFormat + "\nat 1\nenv -1\n\n", startFormat + "\nat 1\nenv 5\n\nabc", startFormat + "\nat 1\nenv 0\nlayer 1\n\n",
+		startFormat + "\nat 1\nenv 0\n\n", string(good[:60]),
 	} {
-		if r, err := decode([]byte(text)); err == nil {
+		if r, err := decodeStart([]byte(text)); err == nil {
 			t.Errorf("%q became %+v", text, r)
 		}
 	}
 }
 
-func FuzzDecode(f *testing.F) {
-	good, err := record.encode()
+func FuzzDecodeStart(f *testing.F) {
+	good, err := start.encode()
 	if err != nil {
 		f.Fatal(err)
 	}
 	f.Add(good)
 	f.Fuzz(func(t *testing.T, data []byte) {
-		r, err := decode(data)
+		r, err := decodeStart(data)
 		if err != nil {
 			return
 		}
@@ -106,7 +106,7 @@ func FuzzDecode(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if back, err := decode(again); err != nil || !cmp.Equal(r, back) {
+		if back, err := decodeStart(again); err != nil || !cmp.Equal(r, back) {
 			t.Errorf("%+v became %+v, %v", r, back, err)
 		}
 	})

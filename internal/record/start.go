@@ -1,0 +1,140 @@
+// Package record keeps what a running or past instance was: what it was started
+// with, and how it ended. The helper, which is there at both moments, writes it
+// down in a directory of root's; l4d2ctl reads it.
+//
+// There is no other place to learn it from. The kernel does not tell which
+// directories an overlay is made of (the mount options hold descriptor
+// numbers), the process could rewrite its own command line, the copy of
+// server.cfg in the tree lies in a directory of the game's user; and systemd
+// forgets how the last run ended when it begins the next one.
+package record
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"l4d2-host/internal/beneath"
+	"l4d2-host/internal/envfile"
+	"l4d2-host/internal/instance"
+)
+
+// Start is what an instance was started with. What the operator has changed
+// since is what the next start would bring.
+type Start struct {
+	At           time.Time // before the first layer was opened
+	Env          instance.Env
+	ServerConfig []byte
+	Layers       []Directory // those of Env.Lowers
+}
+
+// Directory tells a directory from another that has taken its name: a layer
+// that was replaced, an installation that is a link to another release now.
+type Directory struct{ Dev, Ino uint64 }
+
+// DirectoryOf returns which directory is open as fd.
+func DirectoryOf(fd int) (Directory, error) {
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return Directory{}, os.NewSyscallError("fstat", err)
+	}
+	return Directory{st.Dev, st.Ino}, nil
+}
+
+// ErrNone says that there is no record: the instance has never been started or
+// has never ended, or under a version that kept none.
+var ErrNone = errors.New("it was not written down")
+
+var errVersion = errors.New("written by another version of l4d2-host")
+
+// startFormat is the first line: whoever changes what follows changes it too.
+const startFormat = "l4d2-host started 1"
+
+// maxStart, in bytes, bounds the file: instance.env, server.cfg (1 MiB at the
+// most) and the layers.
+const maxStart = 1<<20 + 2*envfile.MaxFile
+
+// WriteStart keeps r in the instance's runtime directory dir, readable by the
+// group gid: it holds passwords.
+func WriteStart(dir, gid int, r Start) error {
+	data, err := r.encode()
+	if err != nil {
+		return err
+	}
+	return beneath.WriteFile(dir, instance.StartedFile, beneath.File{Data: data, Mode: 0o640, GID: gid})
+}
+
+// ReadStart returns the last start of n, or ErrNone. It stays there after a stop: a
+// caller compares At with when the unit's run began.
+func ReadStart(l instance.Layout, n instance.Name) (Start, error) {
+	path := l.Started(n)
+	data, err := instance.ReadFile(path, maxStart)
+	if errors.Is(err, fs.ErrNotExist) {
+		return Start{}, ErrNone
+	}
+	if err != nil {
+		return Start{}, err
+	}
+	r, err := decodeStart(data)
+	if err != nil {
+		return Start{}, fmt.Errorf("%s: %w", path, err)
+	}
+	return r, nil
+}
+
+// encode writes a head of lines, an empty line, and the two files one after
+// the other.
+func (r Start) encode() ([]byte, error) {
+	env, err := r.Env.Format()
+	if err != nil {
+		return nil, err
+	}
+	var b bytes.Buffer
+	fmt.Fprintf(&b, "%s\nat %d\nenv %d\n", startFormat, r.At.UnixNano(), len(env))
+	for _, d := range r.Layers {
+		fmt.Fprintf(&b, "layer %d %d\n", d.Dev, d.Ino)
+	}
+	b.WriteByte('\n')
+	b.Write(env)
+	b.Write(r.ServerConfig)
+	return b.Bytes(), nil
+}
+
+func decodeStart(data []byte) (Start, error) {
+	head, rest, found := bytes.Cut(data, []byte("\n\n"))
+	lines := strings.Split(string(head), "\n")
+	if !found || lines[0] != startFormat || len(lines) < 3 {
+		return Start{}, errVersion
+	}
+	var at int64
+	var size int
+	if _, err := fmt.Sscanf(lines[1], "at %d", &at); err != nil {
+		return Start{}, fmt.Errorf("line 2: %w", err)
+	}
+	if _, err := fmt.Sscanf(lines[2], "env %d", &size); err != nil || size < 0 || size > len(rest) {
+		return Start{}, fmt.Errorf("line 3: no length: %q", lines[2])
+	}
+	r := Start{At: time.Unix(0, at), ServerConfig: rest[size:]}
+	for i, line := range lines[3:] {
+		var d Directory
+		if _, err := fmt.Sscanf(line, "layer %d %d", &d.Dev, &d.Ino); err != nil {
+			return Start{}, fmt.Errorf("line %d: %w", i+4, err)
+		}
+		r.Layers = append(r.Layers, d)
+	}
+	env, err := instance.ParseEnv("its instance.env", rest[:size])
+	if err != nil {
+		return Start{}, err
+	}
+	if len(r.Layers) != len(env.Lowers) {
+		return Start{}, fmt.Errorf("%d directories for %d layers", len(r.Layers), len(env.Lowers))
+	}
+	r.Env = env
+	return r, nil
+}
