@@ -5,13 +5,13 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
 
 	"golang.org/x/sys/unix"
 
 	"l4d2-host/internal/advice"
 	"l4d2-host/internal/beneath"
 	"l4d2-host/internal/instance"
+	"l4d2-host/internal/layers"
 	"l4d2-host/internal/overlay"
 )
 
@@ -145,59 +145,17 @@ func (a *Activation) openLayers(s *stack, lowers []string) error {
 	for i, layer := range lowers {
 		path := filepath.Join(a.Layout.Root(), layer)
 		s.paths = append(s.paths, path)
-		lower := overlay.Lower{Parent: overlay.Unknown}
-		if name, ok := strings.CutPrefix(layer, instance.OverlaysDir+"/"); ok {
-			lower, err = openLayer(s.overlays, name)
-		} else {
-			lower.FD, err = unix.Open(path, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
-		}
+		fd, direct, err := layers.OpenDir(s.overlays, layer, path)
 		if err != nil {
-			return layerError(i, path, err)
+			return layers.Explain(i, path, err)
+		}
+		lower := overlay.Lower{FD: fd, Parent: overlay.Unknown}
+		if direct {
+			lower.Parent = s.overlays
 		}
 		s.Lowers = append(s.Lowers, lower)
 	}
 	return a.checkInstallation(s)
-}
-
-// openLayer opens the layer name in the directory overlays. A link from one
-// layer's name to another is the operator's way to switch versions, and a mount
-// is welcome too; a link that leads out of overlays/ is refused (EXDEV).
-func openLayer(overlays int, name string) (overlay.Lower, error) {
-	fd, err := beneath.OpenDir(overlays, name)
-	if err == nil {
-		return overlay.Lower{FD: fd, Parent: overlays}, nil
-	}
-	if !errors.Is(err, unix.ELOOP) && !errors.Is(err, unix.EXDEV) {
-		return overlay.Lower{}, errors.Unwrap(err)
-	}
-	for {
-		fd, err = unix.Openat2(overlays, name, &unix.OpenHow{
-			Flags:   unix.O_RDONLY | unix.O_DIRECTORY | unix.O_CLOEXEC,
-			Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_MAGICLINKS,
-		})
-		// EAGAIN: a rename on the host raced with a ".." of the link (openat2(2)).
-		if !errors.Is(err, unix.EAGAIN) && !errors.Is(err, unix.EINTR) {
-			return overlay.Lower{FD: fd, Parent: overlay.Unknown}, err
-		}
-	}
-}
-
-// layerError says what is wrong with layer i (from 0) in the operator's words.
-func layerError(i int, path string, err error) error {
-	cause, hint := err.Error(), advice.For(err)
-	switch {
-	case errors.Is(err, unix.ENOENT):
-		cause, hint = "no such directory", "make the layer, or take it out of the instance's spec and run l4d2ctl init again"
-	case errors.Is(err, unix.ENOTDIR):
-		cause, hint = "not a directory", "a layer is a directory tree over the game's root: unpack it into one"
-	case errors.Is(err, unix.EXDEV):
-		cause, hint = "a symbolic link that leaves the overlays directory", "move the layer there, or bind-mount it"
-	}
-	err = fmt.Errorf("layer %d (%s): %s", i+1, path, cause)
-	if hint == "" {
-		return err
-	}
-	return advice.With(err, hint)
 }
 
 // serverBinary is what the unit starts, in the game's root.
@@ -213,7 +171,7 @@ func (a *Activation) checkInstallation(s *stack) error {
 			return nil
 		}
 		if !errors.Is(err, unix.ENOENT) {
-			return layerError(i, s.paths[i], fmt.Errorf("look for %s: %w", serverBinary, err))
+			return layers.Explain(i, s.paths[i], fmt.Errorf("look for %s: %w", serverBinary, err))
 		}
 	}
 	return advice.With(fmt.Errorf("there is no game in %s: it has no %s", a.Layout.Installation(), serverBinary),
@@ -224,7 +182,7 @@ func (a *Activation) checkInstallation(s *stack) error {
 func (s *stack) explain(err error) error {
 	var e *overlay.LayerError
 	if errors.As(err, &e) {
-		return layerError(e.Layer, s.paths[e.Layer], e.Err)
+		return layers.Explain(e.Layer, s.paths[e.Layer], e.Err)
 	}
 	return err
 }

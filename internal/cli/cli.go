@@ -102,6 +102,10 @@ type commandLine struct {
 	List    listCommand    `cmd:"" help:"Show all instances and what they do."`
 	Show    showCommand    `cmd:"" help:"Show an instance's spec, generated files and command line."`
 	Edit    editCommand    `cmd:"" help:"Change an instance's spec in an editor."`
+
+	Diff      diffCommand      `cmd:"" help:"Show what a server has changed in its files."`
+	Which     whichCommand     `cmd:"" help:"Show which layer a file comes from, and what it shadows."`
+	Conflicts conflictsCommand `cmd:"" help:"Show the files that more than one layer brings."`
 }
 
 // newParser returns the parser that fills line.

@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -56,11 +55,9 @@ func (c *listCommand) Run(s *session) error {
 		return err
 	}
 	if c.JSON {
-		text, err := json.MarshalIndent(list, "", "  ")
-		if err != nil {
+		if err := s.printJSON(list); err != nil {
 			return err
 		}
-		s.print(string(text) + "\n")
 	} else if len(list) > 0 {
 		s.print(table(list))
 	}

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -9,6 +10,7 @@ import (
 
 	"l4d2-host/internal/advice"
 	"l4d2-host/internal/instance"
+	"l4d2-host/internal/printable"
 )
 
 // output keeps lines whole while several instances are worked on side by side.
@@ -30,6 +32,16 @@ func (o *output) print(text string) {
 	if _, err := io.WriteString(o.out, text); err != nil && o.lost == nil {
 		o.lost = err
 	}
+}
+
+// printJSON writes v to stdout, for programs.
+func (o *output) printJSON(v any) error {
+	text, err := json.MarshalIndent(v, "", "  ")
+	if err != nil {
+		return err
+	}
+	o.print(string(printable.JSON(text)) + "\n")
+	return nil
 }
 
 // written is the error of writing a result: a script that reads them must not

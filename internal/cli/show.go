@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -191,11 +190,7 @@ func (v *shown) hide(text **string, file string, own, values []string) {
 
 func (s *session) printShown(v *shown, asJSON bool) error {
 	if asJSON {
-		text, err := json.MarshalIndent(v, "", "  ")
-		if err == nil {
-			s.print(string(text) + "\n")
-		}
-		return err
+		return s.printJSON(v)
 	}
 	var b strings.Builder
 	for _, part := range []struct {
