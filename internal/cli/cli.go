@@ -91,8 +91,10 @@ func (p *Program) Main(args []string) int {
 
 // commandLine is all that can be asked; each command is a struct with a Run.
 type commandLine struct {
-	Root    string           `help:"Directory of the game, the layers and the instances (default: ${root})." env:"${rootVariable}" placeholder:"DIR"`
+	Root    string           `help:"Directory of the game, the layers and the instances (default: ${root})." env:"${rootVariable}" placeholder:"DIR" complete:"dir"`
 	Version kong.VersionFlag `help:"Print the version and exit."`
+
+	Complete completeCommand `cmd:"" hidden:"" passthrough:"" help:"Complete a command line, for the shells."`
 
 	Init    initCommand    `cmd:"" help:"Make an instance, or apply its changed spec."`
 	Start   startCommand   `cmd:"" help:"Start instances and wait until they run."`

@@ -15,7 +15,7 @@ import (
 
 type initCommand struct {
 	Name nameArg `arg:"" help:"Instance to make or change."`
-	Spec string  `arg:"" help:"Its spec, a YAML file; - reads standard input."`
+	Spec string  `arg:"" complete:"file" help:"Its spec, a YAML file; - reads standard input."`
 }
 
 // Help is what --help prints besides.

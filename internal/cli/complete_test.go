@@ -1,0 +1,91 @@
+package cli
+
+import (
+	"os"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/alecthomas/kong"
+)
+
+func TestComplete(t *testing.T) {
+	h := newHost(t, "coop", "versus")
+	for _, tt := range []struct{ line, want string }{
+		{"res|", "restart"},
+		{"comp|", ""}, // hidden
+		{"start|", "start"},
+		{"start |", "coop versus"},
+		{"start c|", "coop"},
+		{"start versus c|", "coop"},
+		{"start versus coop |", ""},
+		{"start versus --h|", "--help"},
+		{"stop -- v|", "versus"},
+		{"delete coop |", ""},
+		{"delete --yes |", "coop versus"},
+		{"delete --yes --y|", ""},
+		{"delete coop --y|", "--yes"},
+		{"delete --yes=|", ""},
+		{"init |", "coop versus"},
+		{"init coop |", ":file"},
+		{"init coop x.yaml |", ""},
+		{"--root |", ":dir"},
+		{"--root=|", ":dir"},
+		{"--root = /|", ":dir"}, // as bash splits it
+		{"--root /none start |", ""},
+		{"--root=/none start |", ""},
+		{"start |", "coop versus"},
+		{"start Wrong! |", ""},
+		{"nonsense |", ""},
+		{"nonsense|", ""},
+		{"list --xml |", ""},
+	} {
+		words := strings.Split(strings.TrimSuffix(tt.line, "|"), " ")
+		h.run(ExitDone, append([]string{"complete", "--"}, words...)...)
+		var got []string
+		for line := range strings.Lines(h.out.String()) {
+			word, _, _ := strings.Cut(strings.TrimSuffix(line, "\n"), "\t")
+			got = append(got, word)
+		}
+		if text := strings.Join(got, " "); text != tt.want {
+			t.Errorf("%q is completed to %q, want %q", tt.line, text, tt.want)
+		}
+		if h.err.Len() > 0 {
+			t.Errorf("%q: said %q", tt.line, &h.err)
+		}
+	}
+	h.run(ExitDone, "complete")
+	h.run(ExitDone, "complete", "--")
+}
+
+// What a value can be, by the tag.
+func TestCompleteValues(t *testing.T) {
+	h := newHost(t, "coop")
+	must(t, os.Mkdir(h.layout.Overlay("maps"), 0o755))
+	must(t, os.Symlink("maps", h.layout.Overlay("mods")))
+	must(t, os.WriteFile(h.layout.Overlay("readme.txt"), nil, 0o644))
+	must(t, os.Mkdir(h.layout.Overlays()+"/Not A Name", 0o755))
+	var line struct {
+		Layer    nameArg   `complete:"layer"`
+		New      nameArg   `complete:"none"`
+		Old      nameArg   ``
+		Several  []nameArg ``
+		Text     string    ``
+		Format   string    `enum:"deb,rpm" default:"deb"`
+		Pictures string    `complete:"dir"`
+	}
+	parser, err := kong.New(&line)
+	must(t, err)
+	nothing, err := kong.Trace(parser, nil)
+	must(t, err)
+	s := &session{Program: &h.program, layout: h.layout}
+	want := map[string][]string{
+		"layer": {"maps", "mods"}, "new": nil, "old": {"coop"}, "several": {"coop"}, "text": nil,
+		"format": {"deb", "rpm"}, "pictures": {":dir"},
+	}
+	for _, flag := range parser.Model.Flags {
+		if got := s.values(nothing, flag.Value); flag.Name != "help" && !slices.Equal(got, want[flag.Name]) {
+			t.Errorf("--%s can be %q, want %q", flag.Name, got, want[flag.Name])
+		}
+	}
+}

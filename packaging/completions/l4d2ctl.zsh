@@ -1,0 +1,21 @@
+#compdef l4d2ctl
+# The program itself answers what can come next, one word on a line with its
+# meaning behind a tab.
+
+local line
+local -a described
+for line in "${(@f)$(command l4d2ctl complete -- "${(@)words[2,CURRENT-1]}" "$PREFIX" 2>/dev/null)}"; do
+	case $line in
+	'') ;;
+	:file)
+		[[ $PREFIX == --*=* ]] && compset -P '*='
+		_files && return
+		;;
+	:dir)
+		[[ $PREFIX == --*=* ]] && compset -P '*='
+		_files -/ && return
+		;;
+	*) described+=("${line/$'\t'/:}") ;;
+	esac
+done
+(( $#described )) && _describe l4d2ctl described
