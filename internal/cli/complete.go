@@ -167,7 +167,7 @@ func (s *session) values(t *kong.Context, v *kong.Value) []string {
 		instances, _ := (&store.Store{Layout: s.rootOf(t)}).List()
 		return notYet(t, v, instances)
 	case "layer":
-		return notYet(t, v, layers(s.rootOf(t)))
+		return notYet(t, v, layerNames(s.rootOf(t)))
 	case "file":
 		return []string{completeFiles}
 	case "dir":
@@ -195,8 +195,8 @@ func (s *session) rootOf(t *kong.Context) instance.Layout {
 	return s.layout
 }
 
-// layers are the names in overlays/; a symbolic link may be one.
-func layers(l instance.Layout) []instance.Name {
+// layerNames are the names in overlays/; a symbolic link may be one.
+func layerNames(l instance.Layout) []instance.Name {
 	entries, _ := os.ReadDir(l.Overlays())
 	var names []instance.Name
 	for _, e := range entries {
