@@ -1,9 +1,11 @@
 VERSION := $(shell internal/dev/version)
-DEB := dist/l4d2-host_$(VERSION)_amd64.deb
+DEB := dist/l4d2-host_$(VERSION)-1_amd64.deb
+RPM := dist/l4d2-host-$(VERSION)-1.x86_64.rpm
+SOURCE := dist/l4d2-host-$(VERSION).tar.gz
 # How long each fuzz target runs.
 FUZZTIME ?= 30s
 
-# Of the last commit, so that the package comes out the same byte for byte.
+# Of the last commit, so that the packages come out the same byte for byte.
 export SOURCE_DATE_EPOCH ?= $(or $(shell git log -1 --format=%ct 2>/dev/null),946684800)
 export VERSION
 # The Go that internal/dev/setup found or fetched, and no other behind its back.
@@ -14,7 +16,7 @@ TOOL := go tool -modfile=internal/tools/go.mod
 # Tests boot machines and mount.
 ROOT := $(if $(filter-out 0,$(shell id -u)),sudo -E env "PATH=$(PATH)")
 
-.PHONY: help build man deb test lint bench fuzz demo clean
+.PHONY: help build man deb rpm previous release test lint bench fuzz demo clean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile
@@ -33,14 +35,32 @@ man: ## the manual pages, build/man/*.gz
 		"$$md2man" -in "$$page" -out "../../build/man/$${page%.md}" || exit; \
 	done && gzip -9n ../../build/man/*
 
-deb: build man ## dist/l4d2-host_VERSION_amd64.deb
+deb: build man ## dist/l4d2-host_VERSION-1_amd64.deb
 	@internal/dev/setup deb
 	@mkdir -p dist && rm -f dist/*.deb
 	gzip -9n <CHANGELOG.md >build/changelog.gz
+	internal/dev/changelog | gzip -9n >build/changelog.Debian.gz
 	$(TOOL) nfpm package --packager deb --target $(DEB)
 
+rpm: build man ## dist/l4d2-host-VERSION-1.x86_64.rpm
+	@internal/dev/setup rpm
+	@mkdir -p dist && rm -f dist/*.rpm
+	$(TOOL) nfpm package --packager rpm --target $(RPM)
+
+# What the tests upgrade from.
+previous:
+	@internal/dev/previous
+
+# Of the commit, not of what lies about in the work tree.
+release: ## deb, rpm and source in dist, with SHA256SUMS
+	@[ -z "$$(git status --porcelain)" ] || { echo "release: the work tree differs from its commit: commit first"; exit 1; }
+	@rm -rf dist
+	@$(MAKE) --no-print-directory deb rpm
+	git archive --format=tar --prefix=l4d2-host-$(VERSION)/ HEAD | gzip -9n >$(SOURCE)
+	cd dist && sha256sum -- * >../build/SHA256SUMS && mv ../build/SHA256SUMS .
+
 # One package after the other: they boot machines, and two cores are few.
-test: deb ## all tests, as root, and the linters
+test: deb rpm previous ## all tests, as root, and the linters
 	@internal/dev/setup test
 	$(ROOT) go test -count=1 -p 1 -timeout 30m ./...
 	@$(MAKE) --no-print-directory lint
