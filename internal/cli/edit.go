@@ -80,8 +80,8 @@ func copySpec(n instance.Name, data []byte) (string, error) {
 		return "", err
 	}
 	file := filepath.Join(dir, string(n)+".yaml")
-	if err := os.WriteFile(file, data, 0o600); err != nil {
-		return "", errors.Join(err, os.RemoveAll(dir))
+	if err := os.WriteFile(file, data, 0o600); err != nil { //nolint:forbidigo // the directory is new and ours
+		return "", errors.Join(err, os.RemoveAll(dir)) //nolint:forbidigo // the directory is ours alone
 	}
 	return file, nil
 }
@@ -172,7 +172,7 @@ func (e *editing) keep(err error) error {
 // discard removes the copy: its text is in the spec. A directory that stays
 // behind is worth a warning, it can hold a password.
 func (e *editing) discard() {
-	if err := os.RemoveAll(filepath.Dir(e.file)); err != nil {
+	if err := os.RemoveAll(filepath.Dir(e.file)); err != nil { //nolint:forbidigo // the directory is ours alone
 		e.warn("%s: the copy that was edited is still there: %v", e.name, err)
 	}
 }

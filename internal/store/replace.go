@@ -53,7 +53,7 @@ func (s *Store) stage(dir string, files []file) error {
 		s.at("wrote " + f.name)
 	}
 	// The umask does not bind chmod, as it binds mkdir and open.
-	if err := errors.Join(os.Chown(dir, 0, s.GID), os.Chmod(dir, dirMode)); err != nil {
+	if err := errors.Join(os.Chown(dir, 0, s.GID), os.Chmod(dir, dirMode)); err != nil { //nolint:forbidigo // instances/ is root's alone
 		return err
 	}
 	return syncDir(dir)
