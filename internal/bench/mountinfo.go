@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"strconv"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -37,7 +36,7 @@ func (b *bench) benchMountinfo(out io.Writer, w *world) error {
 		{"none mounted", nil},
 		{"by " + overlay.Classic.String(), func(o *opened) error { return o.attach(overlay.Classic) }},
 		{"by " + overlay.FSContext.String(), func(o *opened) error { return o.attach(overlay.FSContext) }},
-		{"by fsopen, descriptors' numbers as text", (*opened).attachNumbers},
+		{"by fsopen, with the descriptors themselves", (*opened).attachDescriptors},
 	}
 	for range b.runs {
 		for _, y := range ways {
@@ -100,31 +99,22 @@ func (o *opened) attach(method overlay.Method) error {
 	return m.Attach()
 }
 
-// attachNumbers is FSContext with numbers of descriptors, relative to
-// /proc/thread-self/fd, instead of the descriptors themselves, for which the
-// kernel shows whole paths. It needs Linux 6.8.
-func (o *opened) attachNumbers() error {
-	if err := unix.Unshare(unix.CLONE_FS); err != nil {
-		return err
-	}
-	if err := unix.Chdir("/proc/thread-self/fd"); err != nil {
-		return err
-	}
-	defer unix.Chdir("/")
+// attachDescriptors is FSContext with the descriptors themselves, whose whole
+// paths the kernel then shows. It needs Linux 6.13.
+func (o *opened) attachDescriptors() error {
 	ctx, err := unix.Fsopen("overlay", unix.FSOPEN_CLOEXEC)
 	if err != nil {
 		return err
 	}
 	defer unix.Close(ctx)
 	for _, lower := range o.Lowers {
-		if err := unix.FsconfigSetString(ctx, "lowerdir+", strconv.Itoa(lower.FD)); err != nil {
+		if err := unix.FsconfigSetFd(ctx, "lowerdir+", lower.FD); err != nil {
 			return err
 		}
 	}
-	for _, s := range [][2]string{{"source", o.Source}, {"upperdir", strconv.Itoa(o.Upper)}, {"workdir", strconv.Itoa(o.Work)},
-		{"index", "off"}, {"metacopy", "off"}, {"redirect_dir", "nofollow"}, {"xino", "off"}, {"nfs_export", "off"}} {
-		if err := unix.FsconfigSetString(ctx, s[0], s[1]); err != nil {
-			return fmt.Errorf("%s: %w", s[0], err)
+	for key, fd := range map[string]int{"upperdir": o.Upper, "workdir": o.Work} {
+		if err := unix.FsconfigSetFd(ctx, key, fd); err != nil {
+			return fmt.Errorf("%s: %w", key, err)
 		}
 	}
 	if err := unix.FsconfigCreate(ctx); err != nil {

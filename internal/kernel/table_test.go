@@ -24,11 +24,11 @@ are run once more with the kernel's defaults for overlays changed. Without
 list of series or the method of one changes. The exact versions and the numbers
 are those of the last update.
 
-- **Method** is what a mount uses by itself: fsopen(2) with descriptors, or
+- **Method** is what a mount uses by itself: fsopen(2), or
   mount(2).
 - **Passed** counts tests and their cases; none failed and none was skipped.
 - **Fell back** counts those among them that asked for fsopen, found that the
-  kernel cannot take descriptors, and saw the mount succeed by mount(2).
+  kernel does not take layers one by one, and saw the mount succeed by mount(2).
 
 | Series | Debian package | Method | Passed | Fell back |
 |---|---|---|---:|---:|

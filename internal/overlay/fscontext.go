@@ -2,13 +2,14 @@ package overlay
 
 import (
 	"errors"
+	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
 )
 
 // fsContext makes a detached overlay. It returns an error that is ErrMethod
-// when the kernel does not take descriptors, before anything has happened.
+// when the kernel does not take layers one by one, before anything has happened.
 func (s Stack) fsContext(target Target) (*Mounted, error) {
 	ctx, err := unix.Fsopen("overlay", unix.FSOPEN_CLOEXEC)
 	if err != nil {
@@ -18,17 +19,7 @@ func (s Stack) fsContext(target Target) (*Mounted, error) {
 	if !hasParameters(ctx) {
 		return nil, ErrMethod
 	}
-	for i, lower := range s.Lowers {
-		err := unix.FsconfigSetFd(ctx, "lowerdir+", lower.FD)
-		// Whatever else makes the first layer invalid, mount(2) will say.
-		if i == 0 && noDescriptors(err) {
-			return nil, ErrMethod
-		}
-		if err != nil {
-			return nil, contextError(ctx, "fsconfig lowerdir+", err)
-		}
-	}
-	if err := s.configure(ctx); err != nil {
+	if err := inDescriptors(func() error { return s.configure(ctx) }); err != nil {
 		return nil, err
 	}
 	log := openKernelLog()
@@ -43,9 +34,36 @@ func (s Stack) fsContext(target Target) (*Mounted, error) {
 	return &Mounted{Root: root, Method: FSContext, target: target}, nil
 }
 
-// noDescriptors says that lowerdir+ was refused because of the kernel: Linux
-// 6.5 to 6.7 have no such option, 6.8 to 6.12 take only a string.
-func noDescriptors(err error) bool { return errors.Is(err, unix.EINVAL) || errors.Is(err, unix.EBADF) }
+// configure gives the context its parameters. The working directory is that of
+// the descriptors, and each is named by its number: given as such
+// (FSCONFIG_SET_FD, Linux 6.13), the kernel shows its whole path in mountinfo,
+// which everybody on the host pays for who reads that.
+func (s Stack) configure(ctx int) error {
+	for i, lower := range s.Lowers {
+		err := unix.FsconfigSetString(ctx, layerParameter, strconv.Itoa(lower.FD))
+		// Whatever else makes the first layer invalid, mount(2) will say.
+		if i == 0 && errors.Is(err, unix.EINVAL) {
+			return ErrMethod
+		}
+		if err != nil {
+			return contextError(ctx, "fsconfig "+layerParameter, err)
+		}
+	}
+	parameters := append([][2]string{
+		{"upperdir", strconv.Itoa(s.Upper)},
+		{"workdir", strconv.Itoa(s.Work)},
+		{"source", s.Source},
+	}, options[:]...)
+	for _, p := range parameters {
+		if err := unix.FsconfigSetString(ctx, p[0], p[1]); err != nil {
+			return contextError(ctx, "fsconfig "+p[0], err)
+		}
+	}
+	return nil
+}
+
+// layerParameter adds one layer, below those before it (Linux 6.8).
+const layerParameter = "lowerdir+"
 
 // Chosen returns the method that Auto takes on this kernel, without a mount.
 // Root only. It makes the kernel load the overlay module if it has not yet.
@@ -58,39 +76,14 @@ func Chosen() (Method, error) {
 	if !hasParameters(ctx) {
 		return Classic, nil
 	}
-	dir, err := unix.Open("/", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return Auto, &Error{Op: "open /", Err: err}
-	}
-	defer unix.Close(dir)
-	switch err := unix.FsconfigSetFd(ctx, "lowerdir+", dir); {
+	switch err := unix.FsconfigSetString(ctx, layerParameter, "/"); {
 	case err == nil:
 		return FSContext, nil
-	case noDescriptors(err):
+	case errors.Is(err, unix.EINVAL):
 		return Classic, nil
 	default:
-		return Auto, contextError(ctx, "fsconfig lowerdir+", err)
+		return Auto, contextError(ctx, "fsconfig "+layerParameter, err)
 	}
-}
-
-func (s Stack) configure(ctx int) error {
-	for _, d := range []struct {
-		key string
-		fd  int
-	}{{"upperdir", s.Upper}, {"workdir", s.Work}} {
-		if err := unix.FsconfigSetFd(ctx, d.key, d.fd); err != nil {
-			return contextError(ctx, "fsconfig "+d.key, err)
-		}
-	}
-	if err := unix.FsconfigSetString(ctx, "source", s.Source); err != nil {
-		return contextError(ctx, "fsconfig source", err)
-	}
-	for _, o := range options {
-		if err := unix.FsconfigSetString(ctx, o[0], o[1]); err != nil {
-			return contextError(ctx, "fsconfig "+o[0], err)
-		}
-	}
-	return nil
 }
 
 // hasParameters tells a context that checks its parameters from the legacy one

@@ -48,8 +48,8 @@ func TestNames(t *testing.T) {
 	})
 }
 
-// With long names, one overlay of many layers can be a line of mountinfo that
-// most readers choke on.
+// With long names, one overlay of many layers could be a line of mountinfo that
+// most readers choke on (64 KiB).
 func TestNumberOfLayers(t *testing.T) {
 	for _, n := range []int{1, 2, 10, 400, MaxLowers} {
 		t.Run(fmt.Sprint(n), func(t *testing.T) {
@@ -61,9 +61,8 @@ func TestNumberOfLayers(t *testing.T) {
 				for _, i := range []int{0, n / 2, n - 1} {
 					p.wantFile(p.merged("only-"+names[i][:200]), names[i])
 				}
-				line := len(mountLine(t, p.target.Path))
-				if method == FSContext && n >= 400 && line <= 64<<10 || method == Classic && line > 4096 {
-					t.Errorf("%d bytes in mountinfo: the test is not what it claims", line)
+				if line := len(mountLine(t, p.target.Path)); line > 500+16*n {
+					t.Errorf("%d bytes in mountinfo", line)
 				}
 				o, err := p.target.Occupant()
 				must(t, err)

@@ -5,15 +5,15 @@
 // It works on descriptors and knows no names of instances; the order of an
 // instance's steps is package activation's. Linux 5.10 or newer.
 //
-// There are two ways to make the mount, and both get descriptors, so that no
-// path needs escaping, none is too long, and none can be exchanged between
-// the check and the mount:
+// There are two ways to make the mount. Both name descriptors by number, with
+// /proc/thread-self/fd as the working directory: so no path needs escaping, none
+// is too long, and none can be exchanged between the check and the mount; and
+// the options stay short, which everybody on the host reads with mountinfo.
 //
-//   - [FSContext], with fsopen(2) and the descriptors themselves as the values
-//     of lowerdir+, upperdir and workdir (Linux 6.13). The overlay exists
-//     before it is attached, so it is completed first and appears whole.
-//   - [Classic], with mount(2), whose options name the descriptors by number,
-//     resolved in /proc/thread-self/fd as the working directory (Linux 5.10).
+//   - [FSContext], with fsopen(2) and one parameter lowerdir+ for each layer
+//     (Linux 6.8). The overlay exists before it is attached, so it is completed
+//     first and appears whole.
+//   - [Classic], with mount(2) and all in one string (Linux 5.10).
 //
 // A caller must hold its goroutine on one thread (runtime.LockOSThread), as
 // mount namespaces and the working directory are the thread's.
@@ -33,9 +33,8 @@ import (
 // and 501 fail on 5.10 to 6.18).
 const MaxLowers = 500
 
-// Stack is what an overlay is put together from: directories opened with
-// O_RDONLY|O_DIRECTORY (Linux 6.13.0 refuses O_PATH). They stay the caller's,
-// and need not stay open.
+// Stack is what an overlay is put together from: open directories. They stay
+// the caller's, and need not stay open.
 type Stack struct {
 	Source      string  // what mount lists show as the source
 	Lowers      []Lower // topmost first, 1 to MaxLowers
@@ -81,7 +80,7 @@ func (m Method) String() string {
 }
 
 // ErrMethod says that this kernel does not have the forced method.
-var ErrMethod = errors.New("this kernel takes no descriptors as layers (it needs Linux 6.13)")
+var ErrMethod = errors.New("the overlayfs of this kernel does not take layers one by one (it needs Linux 6.8)")
 
 // Error is a mount that the kernel refused. It unwraps to the kernel's error.
 type Error struct {
