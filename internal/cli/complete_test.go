@@ -2,6 +2,7 @@ package cli
 
 import (
 	"os"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -86,6 +87,22 @@ func TestCompleteValues(t *testing.T) {
 	for _, flag := range parser.Model.Flags {
 		if got := s.values(nothing, flag.Value); flag.Name != "help" && !slices.Equal(got, want[flag.Name]) {
 			t.Errorf("--%s can be %q, want %q", flag.Name, got, want[flag.Name])
+		}
+	}
+}
+
+// Whoever adds a text says whether the shells complete it.
+func TestTextsSayWhatTheyComplete(t *testing.T) {
+	text := reflect.TypeFor[string]()
+	for _, node := range append(New("").Model().Leaves(true), New("").Model().Node) {
+		for _, v := range node.Values() {
+			typ := v.Target.Type()
+			if typ.Kind() == reflect.Slice {
+				typ = typ.Elem()
+			}
+			if typ == text && v.Enum == "" && !v.Tag.Has("complete") {
+				t.Errorf("%s: %s: lacks the tag complete, which is \"instance\", \"layer\", \"file\", \"dir\" or \"none\"", node.FullPath(), v.Summary())
+			}
 		}
 	}
 }
