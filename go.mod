@@ -17,6 +17,6 @@ require (
 	github.com/schollz/progressbar/v3 v3.18.0 // indirect
 	go.yaml.in/yaml/v3 v3.0.6 // indirect
 	golang.org/x/sys v0.41.0 // indirect
-	golang.org/x/term v0.28.0 // indirect
+	golang.org/x/term v0.40.0 // indirect
 	golang.org/x/tools v0.26.0 // indirect
 )

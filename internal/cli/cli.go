@@ -19,6 +19,7 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	"time"
 
 	"github.com/alecthomas/kong"
 
@@ -57,6 +58,8 @@ type Program struct {
 	// Connect reaches systemd; the error is systemd.ErrNotRunning where
 	// there is none.
 	Connect func(context.Context) (Manager, error)
+	// Patience is how long the servers have, all together, to answer a query.
+	Patience time.Duration
 }
 
 // New returns the program as it is shipped.
@@ -76,8 +79,14 @@ func New(version string) *Program {
 			}
 			return m, nil
 		},
+		Patience: patience,
 	}
 }
+
+// patience is enough for a server that answers once a frame and is asked twice
+// (the first answer is a challenge), also an empty one that sleeps between its
+// frames.
+const patience = 500 * time.Millisecond
 
 // Main runs the command line args, without the program's name, and returns the
 // exit code. The first SIGINT or SIGTERM cancels what is going on, the second
@@ -134,7 +143,7 @@ func (p *Program) Model() *kong.Application {
 // this run queued are cancelled.
 func (p *Program) Run(ctx context.Context, args []string) int {
 	var line commandLine
-	out := &output{out: p.Out, err: p.Err}
+	out := &output{out: p.Out, err: p.Err, colour: wantsColour(p.Out)}
 	parsed, err := p.newParser(&line).Parse(args)
 	if err != nil {
 		out.report("", &problem{err: err, hints: []string{"see " + usage(err)}})
@@ -168,7 +177,9 @@ func (o *output) exit(ctx context.Context, verb string, err error) int {
 	case err == nil:
 		return ExitDone
 	case ctx.Err() != nil && errors.Is(err, context.Canceled):
-		o.report(verb, err)
+		if !errors.As(err, new(ended)) {
+			o.report(verb, err)
+		}
 		return ExitInterrupted
 	default:
 		o.report(verb, err)

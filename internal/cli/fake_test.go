@@ -11,9 +11,11 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"l4d2-host/internal/instance"
 	"l4d2-host/internal/privatens"
+	"l4d2-host/internal/record"
 	"l4d2-host/internal/store"
 	"l4d2-host/internal/systemd"
 )
@@ -106,6 +108,13 @@ func (f *fakeManager) Definition(context.Context, string) (systemd.Definition, e
 	return f.definition, nil
 }
 
+func (f *fakeManager) Overview(ctx context.Context, pattern, target string, names []string) ([]systemd.Unit, error) {
+	if pattern != "l4d2@*.service" || target != "l4d2.target" {
+		return nil, fmt.Errorf("asked for %s of %s", pattern, target)
+	}
+	return f.Units(ctx, names)
+}
+
 func (f *fakeManager) Journal(_ context.Context, _, run string, _ int) ([]string, error) {
 	f.run = run
 	return f.journal, nil
@@ -115,14 +124,14 @@ func (f *fakeManager) Close() { f.closed = true }
 
 // host is a root with an installation, and the program over it.
 type host struct {
-	t        *testing.T
+	t        testing.TB
 	layout   instance.Layout
 	systemd  *fakeManager // nil: not running
 	program  Program
 	out, err bytes.Buffer
 }
 
-func newHost(t *testing.T, names ...instance.Name) *host {
+func newHost(t testing.TB, names ...instance.Name) *host {
 	t.Helper()
 	privatens.Need(t)
 	layout, err := instance.NewLayout(t.TempDir())
@@ -147,6 +156,7 @@ func newHost(t *testing.T, names ...instance.Name) *host {
 			}
 			return h.systemd, nil
 		},
+		Patience: 20 * time.Second, // tests must not rely on speed
 	}
 	st := &store.Store{Layout: layout, GID: os.Getgid()}
 	for i, n := range names {
@@ -159,7 +169,7 @@ func newHost(t *testing.T, names ...instance.Name) *host {
 	return h
 }
 
-func must(t *testing.T, err error) {
+func must(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)
@@ -217,6 +227,28 @@ func (h *host) set(n instance.Name, change func(*systemd.Unit)) {
 	u := h.systemd.unit(unitName(n))
 	change(&u)
 	h.systemd.units[unitName(n)] = u
+}
+
+// writeStart writes down that the instance was started with its present files.
+func (h *host) writeStart(n instance.Name) {
+	h.t.Helper()
+	env, err := instance.ReadEnv(h.layout, n)
+	must(h.t, err)
+	config, err := os.ReadFile(h.layout.ServerConfig(n))
+	must(h.t, err)
+	r := record.Start{At: time.Now(), Env: env, ServerConfig: config}
+	for _, lower := range env.Lowers {
+		f, err := os.Open(filepath.Join(h.layout.Root(), lower))
+		must(h.t, err)
+		d, err := record.DirectoryOf(int(f.Fd()))
+		must(h.t, err)
+		must(h.t, f.Close())
+		r.Layers = append(r.Layers, d)
+	}
+	dir, err := os.Open(h.layout.Runtime(n))
+	must(h.t, err)
+	defer dir.Close()
+	must(h.t, record.WriteStart(int(dir.Fd()), os.Getgid(), r))
 }
 
 // there requires the instance to exist in full, or to have gone in full.

@@ -4,21 +4,25 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"l4d2-host/internal/instance"
+	"l4d2-host/internal/printable"
+	"l4d2-host/internal/record"
 	"l4d2-host/internal/store"
 	"l4d2-host/internal/systemd"
 )
 
 type listCommand struct {
-	JSON bool `help:"Print an array of objects, for programs."`
+	JSON  bool `xor:"form" help:"Print an array of objects, for programs."`
+	Watch bool `short:"w" xor:"form" help:"Show it anew every 2 seconds, in place, until interrupted."`
 }
 
 // Help is what --help prints besides.
 func (*listCommand) Help() string {
-	return "Example: l4d2ctl list --json"
+	return "Asks systemd for the states, and the servers that run for map and players. " +
+		"One that does not answer within half a second may be loading a map.\n\n" +
+		"Example: l4d2ctl list --json"
 }
 
 // listed is one instance in the list, and in its JSON: these keys are what
@@ -31,8 +35,10 @@ type listed struct {
 	PID           *int          `json:"pid"`            // null unless running
 	Since         *time.Time    `json:"since"`          // RFC 3339, UTC, when it became active
 	UptimeSeconds *int64        `json:"uptime_seconds"` // since then
+	Restarts      *int          `json:"restarts"`       // automatic ones since the last start by hand; null unless running
 	Enabled       *bool         `json:"enabled"`        // at boot; null if systemd is not running
 	Error         *string       `json:"error"`          // what is wrong with its spec
+	answer
 }
 
 func (c *listCommand) Run(s *session) error {
@@ -40,9 +46,49 @@ func (c *listCommand) Run(s *session) error {
 	if err != nil {
 		return err
 	}
+	m, err := s.Connect(s.ctx)
+	if errors.Is(err, systemd.ErrNotRunning) {
+		m = nil
+	} else if err != nil {
+		return err
+	} else {
+		defer m.Close()
+	}
+	if c.Watch {
+		return s.watch(func() (string, error) {
+			list, _, err := s.list(st, m)
+			return s.listTable(list), err
+		})
+	}
+	list, broken, err := s.list(st, m)
+	if err != nil {
+		return err
+	}
+	if c.JSON {
+		if err := s.printJSON(list); err != nil {
+			return err
+		}
+	} else if len(list) > 0 {
+		s.print(s.listTable(list))
+	}
+	switch {
+	case len(list) == 0:
+		s.hint("no instances in %s: make one with: %s init NAME SPEC", s.layout.Instances(), program)
+	case m == nil:
+		s.warn("%v: states are unknown", systemd.ErrNotRunning)
+	}
+	if len(broken) > 0 {
+		return broken
+	}
+	return nil
+}
+
+// list returns all instances, and what is wrong with their specs. Without
+// systemd, m is nil.
+func (s *session) list(st *store.Store, m Manager) ([]listed, problems, error) {
 	names, err := st.List()
 	if err != nil {
-		return readable(err)
+		return nil, nil, readable(err)
 	}
 	list := make([]listed, len(names))
 	var broken problems
@@ -51,23 +97,14 @@ func (c *listCommand) Run(s *session) error {
 			broken = append(broken, readable(fmt.Errorf("%s: %w", n, err)))
 		}
 	}
-	if err := s.addStates(list); err != nil {
-		return err
+	if m == nil || len(list) == 0 {
+		return list, broken, nil
 	}
-	if c.JSON {
-		if err := s.printJSON(list); err != nil {
-			return err
-		}
-	} else if len(list) > 0 {
-		s.print(table(list))
+	if err := s.addStates(m, list); err != nil {
+		return nil, nil, err
 	}
-	if len(list) == 0 {
-		s.hint("no instances in %s: make one with: %s init NAME SPEC", s.layout.Instances(), program)
-	}
-	if len(broken) > 0 {
-		return broken
-	}
-	return nil
+	s.addAnswers(list)
+	return list, broken, nil
 }
 
 // describe fills in what the store knows.
@@ -88,25 +125,13 @@ func (l *listed) describe(st *store.Store, n instance.Name) error {
 	return err
 }
 
-// addStates fills in what systemd knows; that it is not running is a warning.
-func (s *session) addStates(list []listed) error {
-	if len(list) == 0 {
-		return nil
-	}
-	m, err := s.Connect(s.ctx)
-	if errors.Is(err, systemd.ErrNotRunning) {
-		s.warn("%v: states are unknown", err)
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	defer m.Close()
+// addStates fills in what systemd knows.
+func (s *session) addStates(m Manager, list []listed) error {
 	names := make([]string, len(list))
 	for i, l := range list {
 		names[i] = unitName(l.Name)
 	}
-	units, err := m.Units(s.ctx, names)
+	units, err := m.Overview(s.ctx, unitName("*"), allUnits, names)
 	if err != nil {
 		return err
 	}
@@ -124,6 +149,9 @@ func (s *session) addStates(list []listed) error {
 
 func (l *listed) addState(u systemd.Unit, now time.Time) {
 	l.State, l.Substate, l.Enabled = u.ActiveState, u.SubState, &u.Enabled
+	if !u.Stopped() {
+		l.Restarts = &u.NRestarts
+	}
 	if u.MainPID != 0 {
 		l.PID = &u.MainPID
 	}
@@ -134,29 +162,76 @@ func (l *listed) addState(u systemd.Unit, now time.Time) {
 	}
 }
 
-// table lays the list out in columns; the one for errors is there only if it
-// has something to say.
-func table(list []listed) string {
-	var text strings.Builder
-	w := tabwriter.NewWriter(&text, 0, 0, 2, ' ', 0)
-	head := "NAME\tPORT\tSTATE\tPID\tUPTIME\tBOOT"
+// addAnswers asks all servers that run, side by side: those that say nothing
+// cost the time of one.
+func (s *session) addAnswers(list []listed) {
+	var asked []*answer
+	var ports []uint16
+	for i := range list {
+		l := &list[i]
+		if l.PID == nil || l.Port == nil {
+			continue
+		}
+		port := *l.Port
+		// A port that was changed since is the next start's.
+		if start, err := record.ReadStart(s.layout, l.Name); err == nil {
+			port = start.Env.Port
+		}
+		asked, ports = append(asked, &l.answer), append(ports, port)
+	}
+	s.query(asked, ports)
+}
+
+// listTable lays the list out in columns; the one for errors is there only if
+// it has something to say.
+func (s *session) listTable(list []listed) string {
+	head := []string{"NAME", "PORT", "STATE", "MAP", "PLAYERS", "PID", "UPTIME", "RESTARTS", "BOOT"}
 	wrong := false
 	for _, l := range list {
 		wrong = wrong || l.Error != nil
 	}
 	if wrong {
-		head += "\tERROR"
+		head = append(head, "ERROR")
 	}
-	fmt.Fprintln(w, head)
+	rows := [][]cell{plain(head...)}
 	for _, l := range list {
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s", l.Name, orDash(l.Port), l.State, orDash(l.PID), uptime(l.UptimeSeconds), boot(l.Enabled))
+		row := append(plain(string(l.Name), orDash(l.Port)), stateCell(l.State, l.Substate), l.mapCell())
+		row = append(row, plain(l.playersOf(), orDash(l.PID), uptime(l.UptimeSeconds), orDash(l.Restarts), boot(l.Enabled))...)
 		if wrong {
-			fmt.Fprintf(w, "\t%s", firstLine(l.Error))
+			row = append(row, cell{printable.Line(firstLine(l.Error)), red})
 		}
-		fmt.Fprintln(w)
+		rows = append(rows, row)
 	}
-	_ = w.Flush() // a strings.Builder takes everything
-	return text.String()
+	return s.table(rows)
+}
+
+func stateCell(state, substate string) cell {
+	c := cell{text: state}
+	switch state {
+	case "active":
+		c.colour = green
+	case "failed":
+		c.colour = red
+	case "activating", "deactivating", "reloading":
+		c.colour = yellow
+		if substate == "auto-restart" {
+			c.text = substate // the wait between a crash and the next start
+		}
+	}
+	return c
+}
+
+// mapLength is enough for every map's name that anyone could tell apart.
+const mapLength = 32
+
+func (l *listed) mapCell() cell {
+	switch {
+	case l.Map != nil:
+		return cell{text: printable.Cut(*l.Map, mapLength)}
+	case l.QueryError != nil:
+		return cell{"(no answer)", yellow}
+	}
+	return cell{text: "-"}
 }
 
 func orDash[T any](v *T) string {

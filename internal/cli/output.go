@@ -17,6 +17,7 @@ import (
 type output struct {
 	mu       sync.Mutex
 	out, err io.Writer
+	colour   bool  // on out
 	lost     error // the first result that could not be written
 }
 

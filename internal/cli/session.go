@@ -24,6 +24,7 @@ type Manager interface {
 	Stop(ctx context.Context, unit string) error
 	Restart(ctx context.Context, unit string) error
 	Units(ctx context.Context, names []string) ([]systemd.Unit, error)
+	Overview(ctx context.Context, pattern, target string, names []string) ([]systemd.Unit, error)
 	Definition(ctx context.Context, unit string) (systemd.Definition, error)
 	ResetFailed(ctx context.Context, unit string) error
 	Disable(ctx context.Context, unit string) error
@@ -51,6 +52,9 @@ func (a *nameArg) UnmarshalText(text []byte) (err error) {
 
 // unitName is the unit that runs an instance.
 func unitName(n instance.Name) string { return "l4d2@" + string(n) + ".service" }
+
+// allUnits is the target that starts all instances.
+const allUnits = "l4d2.target"
 
 // superuser refuses a command that only root can do, before it does the half
 // of it.

@@ -54,7 +54,7 @@ func story() []step {
 	listing := func(boot, state string) check {
 		return lines("NAME +PORT +STATE +PID +UPTIME +BOOT", "coop +27016 +"+state+" +"+boot, "versus +27015 +"+state+" +"+boot)
 	}
-	running := listing("enabled", `active +\d+ +\S+`)
+	running := listing("enabled", `active +.+ \d+ +\S+ +\d+`)
 
 	return []step{
 		{"The package is installed. It brings the unit l4d2@.service, its helper, l4d2ctl and the user l4d2.", []action{
@@ -134,7 +134,7 @@ func story() []step {
 		}},
 		{"Stopped, nothing is mounted any more.", []action{
 			sh("l4d2ctl stop versus coop", has("versus: stopped"), has("coop: stopped")),
-			sh("l4d2ctl list", listing("enabled", "inactive +- +-")),
+			sh("l4d2ctl list", listing("enabled", "inactive +- +- +- +- +-")),
 			sh(overlays, nothing),
 			exits(1, "pgrep srcds_linux", nothing),
 		}},
