@@ -16,6 +16,9 @@ import (
 // The root itself takes its owner from the upper directory.
 var writtenDirs = []string{".", "left4dead2", "left4dead2/cfg", "left4dead2/addons", "left4dead2/logs"}
 
+// ErrUnwritable says that the game runs but cannot keep what it writes.
+var ErrUnwritable = errors.New("the game's user cannot write there")
+
 // warnUnwritable warns of the first directory that the game's user cannot write
 // to in the tree whose root is given. It is no reason to refuse the start: the
 // game runs, and fails at what it wants to keep. Only the few directories that
@@ -43,8 +46,8 @@ func (a *Activation) checkWritable(s stack, look func(name string) (unix.Stat_t,
 			remedy = "chmod u+rwx"
 		}
 		paths := a.unwritable(name, s)
-		return advice.With(fmt.Errorf("%s: the game's user cannot write there (owner %d:%d, mode %#o)",
-			paths[0], st.Uid, st.Gid, st.Mode&0o7777), "run "+remedy+" "+strings.Join(paths, " "))
+		return advice.With(fmt.Errorf("%s: %w (owner %d:%d, mode %#o)",
+			paths[0], ErrUnwritable, st.Uid, st.Gid, st.Mode&0o7777), "run "+remedy+" "+strings.Join(paths, " "))
 	}
 	return nil
 }

@@ -112,6 +112,7 @@ type commandLine struct {
 	Delete  deleteCommand  `cmd:"" help:"Stop an instance and remove it with all its state."`
 	List    listCommand    `cmd:"" help:"Show all instances and what they do."`
 	Show    showCommand    `cmd:"" help:"Show an instance's spec, generated files and command line."`
+	Check   checkCommand   `cmd:"" help:"Look for what is wrong with the machine and its instances."`
 	Edit    editCommand    `cmd:"" help:"Change an instance's spec in an editor."`
 
 	Diff      diffCommand      `cmd:"" help:"Show what a server has changed in its files."`

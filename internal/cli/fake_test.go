@@ -114,6 +114,7 @@ func (f *fakeManager) Overview(ctx context.Context, pattern, target string, name
 	}
 	return f.Units(ctx, names)
 }
+func (f *fakeManager) Version(context.Context) (string, error) { return "252.1-2", nil }
 
 func (f *fakeManager) Journal(_ context.Context, _, run string, _ int) ([]string, error) {
 	f.run = run

@@ -25,6 +25,7 @@ type Manager interface {
 	Restart(ctx context.Context, unit string) error
 	Units(ctx context.Context, names []string) ([]systemd.Unit, error)
 	Overview(ctx context.Context, pattern, target string, names []string) ([]systemd.Unit, error)
+	Version(ctx context.Context) (string, error)
 	Definition(ctx context.Context, unit string) (systemd.Definition, error)
 	ResetFailed(ctx context.Context, unit string) error
 	Disable(ctx context.Context, unit string) error

@@ -1,0 +1,151 @@
+package doctor
+
+import (
+	"debug/elf"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"l4d2-host/internal/instance"
+)
+
+// What Debian calls what the game needs of a 64-bit machine.
+const debianLibraries = "apt install lib32gcc-s1 lib32stdc++6 libc6-i386, or what your distribution calls the 32-bit C and C++ libraries"
+
+// libraryDirs are where distributions keep 32-bit libraries: Debian's packages
+// for 64-bit machines, its i386 architecture, those with lib64.
+var libraryDirs = []string{"/lib32", "/usr/lib32", "/lib/i386-linux-gnu", "/usr/lib/i386-linux-gnu", "/usr/lib", "/lib"}
+
+func (d *Doctor) checkInstallation() {
+	root := d.Layout.Installation()
+	path := filepath.Join(root, "srcds_linux")
+	program, err := openProgram(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		d.add(Error, "installation", "install the Left 4 Dead 2 dedicated server (Steam app 222860) there with steamcmd", "there is no game in %s: it has no srcds_linux", root)
+		return
+	}
+	if errors.Is(err, errNotRunnable) {
+		d.add(Error, "installation", "let steamcmd validate the installation", "%s: %v", path, err)
+		return
+	}
+	if err != nil {
+		d.fail(Error, "installation", err)
+		return
+	}
+	defer program.Close()
+	d.ok("installation", "%s is a 32-bit program", path)
+	interpreter := programInterpreter(program)
+	if interpreter == "" {
+		d.ok("libraries", "srcds_linux is linked statically and needs none")
+	} else {
+		d.checkLibraries(root, interpreter)
+	}
+	d.checkSteamClient(root)
+}
+
+var errNotRunnable = errors.New("not a 32-bit x86 program that can be executed")
+
+// openProgram opens a file of the game's user, who may have put anything there.
+func openProgram(path string) (*elf.File, error) {
+	info, err := os.Lstat(path)
+	if err != nil {
+		return nil, err
+	}
+	if info.Mode()&fs.ModeSymlink == 0 && (!info.Mode().IsRegular() || info.Mode().Perm()&0o111 == 0) {
+		return nil, errNotRunnable
+	}
+	return openELF32(path)
+}
+
+// openELF32 follows links: libraries mostly are some.
+func openELF32(path string) (*elf.File, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() {
+		return nil, errNotRunnable
+	}
+	f, err := elf.Open(path)
+	var format *elf.FormatError
+	if errors.As(err, &format) || err != nil && !errors.Is(err, fs.ErrPermission) && !errors.Is(err, fs.ErrNotExist) {
+		return nil, errNotRunnable
+	}
+	if err != nil {
+		return nil, err
+	}
+	if f.Class != elf.ELFCLASS32 || f.Machine != elf.EM_386 {
+		f.Close()
+		return nil, errNotRunnable
+	}
+	return f, nil
+}
+
+// maxInterpreter bounds what is read of a file of the game's user.
+const maxInterpreter = 4096
+
+// programInterpreter returns the loader that f asks for, or "".
+func programInterpreter(f *elf.File) string {
+	for _, p := range f.Progs {
+		if p.Type == elf.PT_INTERP && p.Filesz > 0 && p.Filesz <= maxInterpreter {
+			text := make([]byte, p.Filesz)
+			if _, err := p.ReadAt(text, 0); err == nil {
+				return strings.TrimRight(string(text), "\x00")
+			}
+		}
+	}
+	return ""
+}
+
+func (d *Doctor) checkLibraries(root, interpreter string) {
+	if interpreter != "/lib/ld-linux.so.2" {
+		d.add(Warning, "libraries", "let steamcmd validate the installation", "srcds_linux asks for the loader %s", strconv.Quote(interpreter))
+		return
+	}
+	missing := []string{}
+	if !isELF32(interpreter) {
+		missing = append(missing, interpreter)
+	}
+	for _, library := range []string{"libstdc++.so.6", "libgcc_s.so.1"} {
+		found := isELF32(filepath.Join(root, "bin", library)) // the game brings its own
+		for _, dir := range libraryDirs {
+			found = found || isELF32(filepath.Join(dir, library))
+		}
+		if !found {
+			missing = append(missing, library)
+		}
+	}
+	if len(missing) > 0 {
+		d.add(Error, "libraries", debianLibraries, "for 32-bit programs, this machine lacks %s", strings.Join(missing, ", "))
+		return
+	}
+	d.ok("libraries", "the 32-bit loader and libraries are there")
+}
+
+func isELF32(path string) bool {
+	f, err := openELF32(path)
+	if err != nil {
+		return false
+	}
+	f.Close()
+	return true
+}
+
+// steamClients are where the game looks for it, below its root, which is the
+// server's home as well.
+var steamClients = []string{".steam/sdk32/steamclient.so", "bin/steamclient.so"}
+
+func (d *Doctor) checkSteamClient(root string) {
+	for _, name := range steamClients {
+		if info, err := os.Stat(filepath.Join(root, name)); err == nil && info.Mode().IsRegular() {
+			d.ok("steam", "steamclient.so is at %s", filepath.Join(root, name))
+			return
+		}
+	}
+	to := filepath.Join(root, steamClients[0])
+	d.add(Warning, "steam", "copy steamcmd's linux32/steamclient.so to "+to+", as user "+instance.User,
+		"the game has no steamclient.so: unless a layer brings it, servers are not listed by Steam")
+}
