@@ -54,7 +54,6 @@ const tree = `find /etc /usr/lib/systemd /usr/share/l4d2-host /var/lib/l4d2 -xde
 func TestCheck(t *testing.T) {
 	onEach(t, func(h *host) {
 		h.init("chk", 28500)
-		before := h.sh("%s", tree)
 		found := h.check("chk")
 		for head, text := range map[string]string{
 			"ok  kernel": "overlays are mounted with", "ok  systemd": "systemd 2", "ok  user": "l4d2", "ok  directories": "/var/lib/l4d2",
@@ -74,7 +73,7 @@ func TestCheck(t *testing.T) {
 		h.wantFound("after a run", found, "ok chk tree", "")
 
 		// It changes nothing; nor does one that may see little.
-		before = h.sh("%s", tree)
+		before := h.sh("%s", tree)
 		h.check("chk")
 		h.sh("l4d2ctl check chk >/dev/null || true")
 		out := h.sh("setpriv --reuid=65534 --regid=65534 --clear-groups l4d2ctl check || true")
