@@ -127,6 +127,7 @@ func (p *Program) newParser(line *commandLine) *kong.Kong {
 		kong.Description("Make and run the Left 4 Dead 2 servers of this machine.\n\n"+
 			"Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted."),
 		kong.Vars{"version": p.Version, "root": instance.DefaultRoot, "rootVariable": instance.RootVariable, "mask": secret.Mask},
+		kong.Help(printHelp),
 		kong.Writers(p.Out, p.Err))
 	if err != nil {
 		panic(err) // the struct above is wrong
