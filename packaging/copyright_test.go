@@ -44,7 +44,7 @@ func TestCopyright(t *testing.T) {
 }
 
 func TestExamples(t *testing.T) {
-	files, err := filepath.Glob("examples/*")
+	files, err := filepath.Glob("examples/*.yaml")
 	if err != nil || len(files) < 3 {
 		t.Fatalf("examples %q: %v", files, err)
 	}

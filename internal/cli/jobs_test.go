@@ -23,6 +23,14 @@ func TestStart(t *testing.T) {
 	h.called()
 }
 
+// Who may start servers need not be allowed to reset them.
+func TestStartWithoutReset(t *testing.T) {
+	h := newHost(t, "a")
+	h.systemd.on["reset"] = func(context.Context, *systemd.Unit) error { return systemd.ErrDenied }
+	h.run(ExitDone, "start", "a")
+	h.called("reset l4d2@a.service", "start l4d2@a.service")
+}
+
 func TestUnknownInstanceQueuesNothing(t *testing.T) {
 	for _, verb := range []string{"start", "stop", "restart"} {
 		h := newHost(t, "a")
@@ -115,7 +123,7 @@ func TestErrorsOfSystemd(t *testing.T) {
 	h.run(ExitFailed, "start", "a")
 	h.says(&h.err, "no such unit is installed", "hint: l4d2@.service comes with the package l4d2-host")
 
-	h.systemd.on["reset"] = func(context.Context, *systemd.Unit) error { return systemd.ErrDenied }
+	h.systemd.on["start"] = func(context.Context, *systemd.Unit) error { return systemd.ErrDenied }
 	h.run(ExitFailed, "start", "a")
 	h.says(&h.err, "l4d2ctl: start: a: access denied: needs root or a polkit rule: try sudo\n")
 
