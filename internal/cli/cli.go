@@ -111,6 +111,7 @@ type commandLine struct {
 	Restart restartCommand `cmd:"" help:"Stop and start instances, so that they take up a changed spec."`
 	Delete  deleteCommand  `cmd:"" help:"Stop an instance and remove it with all its state."`
 	List    listCommand    `cmd:"" help:"Show all instances and what they do."`
+	Status  statusCommand  `cmd:"" help:"Say how an instance is, and what a restart would change."`
 	Show    showCommand    `cmd:"" help:"Show an instance's spec, generated files and command line."`
 	Check   checkCommand   `cmd:"" help:"Look for what is wrong with the machine and its instances."`
 	Edit    editCommand    `cmd:"" help:"Change an instance's spec in an editor."`

@@ -78,7 +78,7 @@ func (s *session) unitProblem(m Manager, n instance.Name, err error) error {
 	}
 	if errors.Is(err, context.Canceled) {
 		p.err = fmt.Errorf("%s: %w; the unit is %s", n, err, state(u))
-		p.hints = append(p.hints, "what has begun goes on; see: "+statusCommand(n))
+		p.hints = append(p.hints, "what has begun goes on; see: "+unitStatus(n))
 		return p
 	}
 	if u.Result != "" && u.Result != "success" {
@@ -88,7 +88,7 @@ func (s *session) unitProblem(m Manager, n instance.Name, err error) error {
 		p.err = fmt.Errorf("%w: %s", p.err, exit)
 	}
 	p.detail = s.lastWords(m, n, u, err)
-	p.hints = append(p.hints, "more: "+statusCommand(n))
+	p.hints = append(p.hints, "more: "+unitStatus(n))
 	if u.ActiveState == "activating" {
 		p.hints = append(p.hints, fmt.Sprintf("systemd goes on trying; this ends it: %s stop %s", program, n))
 	}
@@ -112,7 +112,7 @@ func (s *session) lastWords(m Manager, n instance.Name, u systemd.Unit, err erro
 	return lines
 }
 
-func statusCommand(n instance.Name) string { return "systemctl status l4d2@" + string(n) }
+func unitStatus(n instance.Name) string { return "systemctl status l4d2@" + string(n) }
 
 // pid is " (pid N)", or nothing.
 func pid(u systemd.Unit) string {

@@ -52,7 +52,7 @@ func story() []step {
 	const overlays = "findmnt --noheadings --types overlay --output SOURCE,TARGET | sort"
 	bothMounted := lines("l4d2:coop +/var/lib/l4d2/runtime/coop/merged", "l4d2:versus +/var/lib/l4d2/runtime/versus/merged")
 	listing := func(boot, state string) check {
-		return lines("NAME +PORT +STATE +PID +UPTIME +BOOT", "coop +27016 +"+state+" +"+boot, "versus +27015 +"+state+" +"+boot)
+		return lines("NAME +PORT +STATE +MAP +PLAYERS +PID +UPTIME +RESTARTS +BOOT", "coop +27016 +"+state+" +"+boot, "versus +27015 +"+state+" +"+boot)
 	}
 	running := listing("enabled", `active +.+ \d+ +\S+ +\d+`)
 

@@ -4,9 +4,13 @@ import (
 	"context"
 	"encoding/hex"
 	"fmt"
+	"strconv"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // Unit is the state of a service; the strings are systemd's words for it
@@ -79,6 +83,22 @@ func (u Unit) Exit() string {
 		return fmt.Sprintf("the main process dumped core on signal %d (%s)", u.ExecMainStatus, syscall.Signal(u.ExecMainStatus))
 	}
 	return ""
+}
+
+// ExitWords says how the main process ended in the words that systemd has for
+// $EXIT_CODE and $EXIT_STATUS (systemd.exec(5)).
+func (u Unit) ExitWords() (code, status string) {
+	switch u.ExecMainCode {
+	case cldExited:
+		return "exited", strconv.Itoa(u.ExecMainStatus)
+	case cldKilled, cldDumped:
+		code = "killed"
+		if u.ExecMainCode == cldDumped {
+			code = "dumped"
+		}
+		return code, strings.TrimPrefix(unix.SignalName(unix.Signal(u.ExecMainStatus)), "SIG")
+	}
+	return "", ""
 }
 
 // asked is how many units are asked about side by side: systemd answers one

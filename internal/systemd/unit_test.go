@@ -63,6 +63,19 @@ func TestUnitExit(t *testing.T) {
 	}
 }
 
+func TestUnitExitWords(t *testing.T) {
+	for want, u := range map[[2]string]Unit{
+		{"", ""}:           {},
+		{"exited", "203"}:  {ExecMainCode: 1, ExecMainStatus: 203},
+		{"killed", "INT"}:  {ExecMainCode: 2, ExecMainStatus: 2},
+		{"dumped", "SEGV"}: {ExecMainCode: 3, ExecMainStatus: 11},
+	} {
+		if code, status := u.ExitWords(); code != want[0] || status != want[1] {
+			t.Errorf("got %q, %q, want %q", code, status, want)
+		}
+	}
+}
+
 func TestJournalArgs(t *testing.T) {
 	if got := journalArgs("l4d2@a.service", "", 10); !slices.Contains(got, "--unit=l4d2@a.service") || !slices.Contains(got, "--lines=10") {
 		t.Errorf("any run: %q", got)

@@ -205,7 +205,7 @@ func TestShells(t *testing.T) {
 		line string
 		want []string
 	}{
-		{"st", []string{"start", "stop"}},
+		{"st", []string{"start", "status", "stop"}},
 		{"rest", []string{"restart"}},
 		{"delete --y", []string{"--yes"}},
 		{"list --j", []string{"--json"}},
