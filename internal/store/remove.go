@@ -56,7 +56,7 @@ func (s *Store) lockInstance(n instance.Name) (unlock func(), err error) {
 	}
 	lock, err := lockfile.TryLock(s.Layout.Lock(n))
 	if errors.Is(err, lockfile.ErrHeld) {
-		err = advice.With(err, "it is being mounted or unmounted: try again when that has ended")
+		err = advice.With(err, "it is being mounted, unmounted or backed up: try again when that has ended")
 	}
 	if err != nil {
 		return nil, err
@@ -64,29 +64,43 @@ func (s *Store) lockInstance(n instance.Name) (unlock func(), err error) {
 	return func() { lock.Unlock() }, nil
 }
 
-// checkUnmounted looks at the mounts of this process and of the host.
 func (s *Store) checkUnmounted(n instance.Name) error {
-	own, err := mountinfo.Self()
-	if err != nil {
-		return err
-	}
-	host, err := mountinfo.PID(1)
-	if err != nil {
-		return err
-	}
 	for _, parent := range []string{s.Layout.RuntimeDir(), s.Layout.Instances()} {
-		parent, err := filepath.EvalSymlinks(parent) // as the kernel shows mount points
+		at, below, err := mounts(parent, n)
 		if err != nil {
 			return err
 		}
-		dir := filepath.Join(parent, string(n))
-		for _, m := range append(own, host...) {
-			if m.Point == dir || strings.HasPrefix(m.Point, dir+"/") {
-				return advice.With(fmt.Errorf("%s is mounted at %s: nothing is removed", m.Source, m.Point), "unmount it first")
-			}
+		for _, m := range append(at, below...) {
+			return advice.With(fmt.Errorf("%s is mounted at %s: nothing is removed", m.Source, m.Point), "unmount it first")
 		}
 	}
 	return nil
+}
+
+// mounts returns what is mounted at n in parent and below it, for this process
+// or the host.
+func mounts(parent string, n instance.Name) (at, below []mountinfo.Mount, err error) {
+	own, err := mountinfo.Self()
+	if err != nil {
+		return nil, nil, err
+	}
+	host, err := mountinfo.PID(1)
+	if err != nil {
+		return nil, nil, err
+	}
+	parent, err = filepath.EvalSymlinks(parent) // as the kernel shows mount points
+	if err != nil {
+		return nil, nil, err
+	}
+	dir := filepath.Join(parent, string(n))
+	for _, m := range append(own, host...) {
+		if m.Point == dir {
+			at = append(at, m)
+		} else if strings.HasPrefix(m.Point, dir+"/") {
+			below = append(below, m)
+		}
+	}
+	return at, below, nil
 }
 
 // hide takes n from those that can start, in one rename.
