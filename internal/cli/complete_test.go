@@ -13,7 +13,7 @@ import (
 func TestComplete(t *testing.T) {
 	h := newHost(t, "coop", "versus")
 	for _, tt := range []struct{ line, want string }{
-		{"res|", "restart"},
+		{"resta|", "restart"},
 		{"comp|", ""}, // hidden
 		{"start|", "start"},
 		{"start |", "coop versus"},

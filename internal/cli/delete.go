@@ -162,17 +162,26 @@ func (s *session) confirm(n instance.Name) error {
 }
 
 func (s *session) ask(in io.Reader, n instance.Name) error {
-	s.note(fmt.Sprintf("%s: this stops the server and removes its spec and all its own state:\n    %s\n    %s\n%s: go on? [y/N] ",
-		n, s.layout.Instance(n), s.layout.Upper(n), n))
+	s.note(fmt.Sprintf("%s: this stops the server and removes its spec and all its own state:\n    %s\n    %s\n",
+		n, s.layout.Instance(n), s.layout.Upper(n)))
+	if err := s.goOn(in, n); err != nil {
+		return untouched(n, err)
+	}
+	return nil
+}
+
+// goOn asks whether to go on; the error says that it was not confirmed.
+func (s *session) goOn(in io.Reader, n instance.Name) error {
+	s.note(fmt.Sprintf("%s: go on? [y/N] ", n))
 	answer, err := interruptible(s.ctx, func() (string, error) { return bufio.NewReader(in).ReadString('\n') })
 	if err != nil && !errors.Is(err, io.EOF) {
-		return untouched(n, fmt.Errorf("%s: %w", n, err))
+		return fmt.Errorf("%s: %w", n, err)
 	}
 	switch strings.ToLower(strings.TrimSpace(answer)) {
 	case "y", "yes":
 		return nil
 	}
-	return untouched(n, fmt.Errorf("%s: not confirmed", n))
+	return fmt.Errorf("%s: not confirmed", n)
 }
 
 func isTerminal(f *os.File) bool {

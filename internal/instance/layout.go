@@ -57,6 +57,9 @@ func (l Layout) Env(n Name) string { return filepath.Join(l.Instance(n), EnvFile
 // ServerConfig is the instance's generated server.cfg.
 func (l Layout) ServerConfig(n Name) string { return filepath.Join(l.Instance(n), ServerConfigFile) }
 
+// Backups is the directory of the backups, root's alone.
+func (l Layout) Backups() string { return filepath.Join(l.root, "backups") }
+
 // RuntimeDir is the parent of every Runtime directory.
 func (l Layout) RuntimeDir() string { return filepath.Join(l.root, "runtime") }
 

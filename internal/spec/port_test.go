@@ -7,9 +7,9 @@ import (
 
 func TestWithPort(t *testing.T) {
 	for before, after := range map[string]string{
-		"port: 27015\n":                        "port: 5\n",
-		"# port: 1\nport:   27015 # of mine\n": "# port: 1\nport:   5 # of mine\n",
-		"{config: ['é port: 2'], port: 27015}": "{config: ['é port: 2'], port: 5}",
+		"port: 27015\n":                                            "port: 5\n",
+		"# port: 1\nport:   27015 # of mine\n":                     "# port: 1\nport:   5 # of mine\n",
+		"{config: ['é port: 2'], port: 27015}":                     "{config: ['é port: 2'], port: 5}",
 		"config:\n  - port 27015\nport:\n  27015\noverlays: [a]\n": "config:\n  - port 27015\nport:\n  5\noverlays: [a]\n",
 		"config: [a]\r\nport: 27015\r\n":                           "config: [a]\r\nport: 5\r\n",
 	} {

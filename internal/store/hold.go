@@ -62,6 +62,9 @@ func (s *Store) Hold(n instance.Name) (*Hold, error) {
 	return h, nil
 }
 
+// Name is whose Hold it is.
+func (h *Hold) Name() instance.Name { return h.name }
+
 // Release lets the instance go. What Hold made for one that still does not
 // exist goes with it.
 func (h *Hold) Release() {

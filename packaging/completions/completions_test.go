@@ -206,7 +206,7 @@ func TestShells(t *testing.T) {
 		want []string
 	}{
 		{"st", []string{"start", "status", "stop"}},
-		{"rest", []string{"restart"}},
+		{"resta", []string{"restart"}},
 		{"delete --y", []string{"--yes"}},
 		{"list --j", []string{"--json"}},
 		{"start ", []string{"coop", "versus"}},
