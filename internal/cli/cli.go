@@ -60,6 +60,8 @@ type Program struct {
 	Connect func(context.Context) (Manager, error)
 	// Patience is how long the servers have, all together, to answer a query.
 	Patience time.Duration
+	// GameUser returns the number of the user that the game runs as.
+	GameUser func() (int, error)
 }
 
 // New returns the program as it is shipped.
@@ -80,6 +82,7 @@ func New(version string) *Program {
 			return m, nil
 		},
 		Patience: patience,
+		GameUser: gameUser,
 	}
 }
 
@@ -112,6 +115,8 @@ type commandLine struct {
 	Delete  deleteCommand  `cmd:"" help:"Stop an instance and remove it with all its state."`
 	List    listCommand    `cmd:"" help:"Show all instances and what they do."`
 	Status  statusCommand  `cmd:"" help:"Say how an instance is, and what a restart would change."`
+	Logs    logsCommand    `cmd:"" help:"Show what the journal has of an instance."`
+	Console consoleCommand `cmd:"" help:"Run commands on a server's console (RCON)."`
 	Show    showCommand    `cmd:"" help:"Show an instance's spec, generated files and command line."`
 	Check   checkCommand   `cmd:"" help:"Look for what is wrong with the machine and its instances."`
 	Edit    editCommand    `cmd:"" help:"Change an instance's spec in an editor."`

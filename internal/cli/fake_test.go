@@ -158,6 +158,7 @@ func newHost(t testing.TB, names ...instance.Name) *host {
 			return h.systemd, nil
 		},
 		Patience: 20 * time.Second, // tests must not rely on speed
+		GameUser: func() (int, error) { return os.Getuid(), nil },
 	}
 	st := &store.Store{Layout: layout, GID: os.Getgid()}
 	for i, n := range names {

@@ -5,10 +5,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -43,6 +45,53 @@ func (m *Manager) Journal(ctx context.Context, unit, invocationID string, n int)
 		return nil, onUnit("journal of", unit, err)
 	}
 	return lines(string(out)), nil
+}
+
+// JournalQuery is which lines of the journal to show.
+type JournalQuery struct {
+	Unit   string
+	Lines  int    // the last ones; below 0 for all
+	Since  string // as journalctl takes it; empty for any time
+	Follow bool   // go on until ctx ends
+}
+
+// ShowJournal writes what the journal has of a unit, its own lines and
+// systemd's about it, as journalctl prints it: what does not print is not
+// shown. It ends with ctx's error when ctx ends first. A reader that has gone
+// is no error. What this user may not read is left out, and errw told so.
+func ShowJournal(ctx context.Context, q JournalQuery, out, errw io.Writer) error {
+	cmd := exec.CommandContext(ctx, "journalctl", q.args()...)
+	cmd.Stdout, cmd.Stderr = out, errw
+	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
+	cmd.WaitDelay = 5 * time.Second
+	err := cmd.Run()
+	var exit *exec.ExitError
+	switch {
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case errors.As(err, &exit):
+		if s, ok := exit.Sys().(syscall.WaitStatus); ok && s.Signaled() && s.Signal() == syscall.SIGPIPE {
+			return nil
+		}
+		return fmt.Errorf("journalctl: %w", err) // it has said why
+	}
+	return err
+}
+
+func (q JournalQuery) args() []string {
+	args := []string{"--no-pager", "--no-hostname", "--output=short", "--unit=" + q.Unit}
+	if q.Lines >= 0 {
+		args = append(args, "--lines="+strconv.Itoa(q.Lines))
+	} else if q.Follow {
+		args = append(args, "--lines=all") // the default is 10 then
+	}
+	if q.Since != "" {
+		args = append(args, "--since="+q.Since)
+	}
+	if q.Follow {
+		args = append(args, "--follow")
+	}
+	return args
 }
 
 // journalArgs are journalctl's arguments. The fields with an underscore are
