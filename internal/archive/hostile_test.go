@@ -48,7 +48,6 @@ func file(name string) tar.Header {
 
 func TestUnpackRefuses(t *testing.T) {
 	symlink := tar.Header{Typeflag: tar.TypeSymlink, Name: "upper/link", Linkname: ".."}
-	up := tar.Header{Typeflag: tar.TypeSymlink, Name: "upper/link", Linkname: "/"}
 	dir := tar.Header{Typeflag: tar.TypeDir, Name: "upper/d/", Mode: 0o755}
 	with := func(h tar.Header, change func(*tar.Header)) tar.Header { change(&h); return h }
 	const name, link = "not a name below upper/", "a hard link"
@@ -56,30 +55,29 @@ func TestUnpackRefuses(t *testing.T) {
 		entries []tar.Header
 		want    string
 	}{
-		"absolute":         {[]tar.Header{file("/etc/evil")}, name},
-		"up":               {[]tar.Header{file("upper/../../evil")}, name},
-		"up at once":       {[]tar.Header{file("../evil")}, name},
-		"up at the end":    {[]tar.Header{{Typeflag: tar.TypeDir, Name: "upper/.."}}, name},
-		"beside":           {[]tar.Header{file("other/evil")}, name},
-		"not below":        {[]tar.Header{file("upperevil")}, name},
-		"double slash":     {[]tar.Header{file("upper//evil")}, name},
-		"dot":              {[]tar.Header{file("upper/./evil")}, name},
-		"the root a file":  {[]tar.Header{file("upper")}, name},
-		"a second spec":    {[]tar.Header{file(specName)}, name},
-		"a second root":    {[]tar.Header{{Typeflag: tar.TypeDir, Name: "upper/"}}, "comes twice"},
-		"twice":            {[]tar.Header{file("upper/a"), file("upper/a")}, "file exists"},
-		"no parent":        {[]tar.Header{file("upper/d/a")}, "its directory is not in the archive"},
-		"file for parent":  {[]tar.Header{file("upper/a"), file("upper/a/b")}, "its directory is not in the archive"},
-		"through a link":   {[]tar.Header{symlink, file("upper/link/evil")}, "it is a symbolic link"},
-		"through a link /": {[]tar.Header{up, file("upper/link/evil")}, "it is a symbolic link"},
-		"over a link":      {[]tar.Header{up, file("upper/link")}, "file exists"},
-		"dir over a link":  {[]tar.Header{up, {Typeflag: tar.TypeDir, Name: "upper/link/"}}, "file exists"},
+		"absolute":        {[]tar.Header{file("/etc/evil")}, name},
+		"up":              {[]tar.Header{file("upper/../../evil")}, name},
+		"up at once":      {[]tar.Header{file("../evil")}, name},
+		"up at the end":   {[]tar.Header{{Typeflag: tar.TypeDir, Name: "upper/.."}}, name},
+		"beside":          {[]tar.Header{file("other/evil")}, name},
+		"not below":       {[]tar.Header{file("upperevil")}, name},
+		"double slash":    {[]tar.Header{file("upper//evil")}, name},
+		"dot":             {[]tar.Header{file("upper/./evil")}, name},
+		"the root a file": {[]tar.Header{file("upper")}, name},
+		"a second spec":   {[]tar.Header{file(specName)}, name},
+		"a second root":   {[]tar.Header{{Typeflag: tar.TypeDir, Name: "upper/"}}, "comes twice"},
+		"twice":           {[]tar.Header{file("upper/a"), file("upper/a")}, "file exists"},
+		"no parent":       {[]tar.Header{file("upper/d/a")}, "its directory is not in the archive"},
+		"file for parent": {[]tar.Header{file("upper/a"), file("upper/a/b")}, "its directory is not in the archive"},
+		"through a link":  {[]tar.Header{symlink, file("upper/link/evil")}, "it is a symbolic link"},
+		"over a link":     {[]tar.Header{symlink, file("upper/link")}, "file exists"},
+		"dir over a link": {[]tar.Header{symlink, {Typeflag: tar.TypeDir, Name: "upper/link/"}}, "file exists"},
 
 		"link out":             {[]tar.Header{{Typeflag: tar.TypeLink, Name: "upper/a", Linkname: "/etc/passwd"}}, link},
 		"link up":              {[]tar.Header{{Typeflag: tar.TypeLink, Name: "upper/a", Linkname: "upper/../../x"}}, link},
 		"link to nothing":      {[]tar.Header{{Typeflag: tar.TypeLink, Name: "upper/a", Linkname: "upper/b"}}, link},
-		"link through a link":  {[]tar.Header{up, {Typeflag: tar.TypeLink, Name: "upper/a", Linkname: "upper/link/etc/passwd"}}, "it is a symbolic link"},
-		"link to a link":       {[]tar.Header{up, {Typeflag: tar.TypeLink, Name: "upper/a", Linkname: "upper/link"}}, "which is no file"},
+		"link through a link":  {[]tar.Header{symlink, {Typeflag: tar.TypeLink, Name: "upper/a", Linkname: "upper/link/staged"}}, "it is a symbolic link"},
+		"link to a link":       {[]tar.Header{symlink, {Typeflag: tar.TypeLink, Name: "upper/a", Linkname: "upper/link"}}, "which is no file"},
 		"link to a directory":  {[]tar.Header{dir, {Typeflag: tar.TypeLink, Name: "upper/a", Linkname: "upper/d"}}, "which is no file"},
 		"a disk":               {[]tar.Header{{Typeflag: tar.TypeBlock, Name: "upper/sda", Devmajor: 8}}, "of a type"},
 		"a device":             {[]tar.Header{{Typeflag: tar.TypeChar, Name: "upper/mem", Devmajor: 1, Devminor: 1}}, "a device (1:1), and no whiteout"},
@@ -165,7 +163,7 @@ func TestNoBackup(t *testing.T) {
 // Whatever an archive says, nothing appears outside the directory, and nothing
 // in it that upper may not have.
 func FuzzUnpack(f *testing.F) {
-	f.Add(forge(f, file("upper/a"), tar.Header{Typeflag: tar.TypeSymlink, Name: "upper/l", Linkname: "/"}, file("upper/l/x")))
+	f.Add(forge(f, file("upper/a"), tar.Header{Typeflag: tar.TypeSymlink, Name: "upper/l", Linkname: ".."}, file("upper/l/x")))
 	f.Add(forge(f, tar.Header{Typeflag: tar.TypeChar, Name: "upper/w"}, tar.Header{Typeflag: tar.TypeLink, Name: "upper/h", Linkname: "upper/w"}))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		place := t.TempDir()

@@ -120,7 +120,7 @@ func TestRemoveWhileHeld(t *testing.T) {
 	if !errors.Is(err, lockfile.ErrHeld) {
 		t.Errorf("Remove while the helper works: %v", err)
 	}
-	if got := wantError(t, err, "lock "+s.Layout.Lock("a")); got != "it is being mounted or unmounted: try again when that has ended" {
+	if got := wantError(t, err, "lock "+s.Layout.Lock("a")); got != "it is being mounted, unmounted or backed up: try again when that has ended" {
 		t.Errorf("advice %q", got)
 	}
 	if _, _, err := s.Load("a"); err != nil {

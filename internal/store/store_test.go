@@ -19,7 +19,7 @@ import (
 )
 
 // crashVariable makes the test binary do one thing to a store and kill itself
-// in the middle: "init|remove ROOT STEP".
+// in the middle: "init|remove|install|forget ROOT STEP".
 const crashVariable = "L4D2_TEST_STORE_CRASH"
 
 func TestMain(m *testing.M) {
@@ -45,10 +45,13 @@ func crash(job []string) {
 				select {}
 			}
 		}}
-		if job[0] == "init" {
+		switch job[0] {
+		case "init":
 			_, err = s.Init("a", "b.yaml", []byte(specB))
-		} else {
+		case "remove":
 			err = s.Remove("a")
+		default:
+			err = changeUpper(s, job[0])
 		}
 	}
 	fmt.Fprintln(os.Stderr, "not killed:", err)
