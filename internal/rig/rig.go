@@ -32,20 +32,31 @@ type Rig struct {
 // top of the usual ones, installs the package that "make deb" left in dist, and
 // puts the stand-in game where the real one goes.
 func New(ctx context.Context, dist machine.Distribution, log io.Writer, packages ...string) (*Rig, error) {
+	r, err := Bare(ctx, machine.Options{Dist: dist, Log: log, Packages: packages})
+	if err != nil {
+		return nil, err
+	}
+	if err := errors.Join(r.Install(ctx), r.InstallGame(ctx)); err != nil {
+		return nil, errors.Join(err, r.Close())
+	}
+	return r, nil
+}
+
+// Bare boots a machine that has neither the package nor the game.
+func Bare(ctx context.Context, o machine.Options) (*Rig, error) {
 	root, err := moduleRoot()
 	if err != nil {
 		return nil, err
 	}
-	m, err := machine.Boot(ctx, machine.Options{Dist: dist, Log: log, Packages: packages})
+	m, err := machine.Boot(ctx, o)
 	if err != nil {
 		return nil, err
 	}
-	r := &Rig{m, root}
-	if err := errors.Join(r.Install(ctx), r.installGame(ctx)); err != nil {
-		return nil, errors.Join(err, m.Close())
-	}
-	return r, nil
+	return &Rig{m, root}, nil
 }
+
+// Module returns the path of a file of the source tree, such as what was built.
+func (r *Rig) Module(path string) string { return filepath.Join(r.root, path) }
 
 // Install installs the package, or installs it again.
 func (r *Rig) Install(ctx context.Context) error {
@@ -61,16 +72,16 @@ func (r *Rig) Install(ctx context.Context) error {
 }
 
 func (r *Rig) deb() (string, error) {
-	found, err := filepath.Glob(filepath.Join(r.root, "dist", "l4d2-host_*.deb"))
+	found, err := filepath.Glob(r.Module("dist/l4d2-host_*.deb"))
 	if err != nil || len(found) != 1 {
 		return "", fmt.Errorf("%d packages in dist, want one: run make deb", len(found))
 	}
 	return found[0], nil
 }
 
-// installGame puts the stand-in installation in place, owned as steamcmd, run
+// InstallGame puts the stand-in installation in place, owned as steamcmd, run
 // by the game's user, leaves it.
-func (r *Rig) installGame(ctx context.Context) error {
+func (r *Rig) InstallGame(ctx context.Context) error {
 	dir, err := os.MkdirTemp("", "l4d2-rig-")
 	if err != nil {
 		return err
