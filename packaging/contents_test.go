@@ -143,15 +143,15 @@ func TestRelations(t *testing.T) {
 Section: contrib/net
 Depends: systemd (>= 247), default-dbus-system-bus | dbus-system-bus
 Recommends: lib32gcc-s1, lib32stdc++6, libc6-i386
-Suggests: steamcmd
+Suggests: steamcmd, polkitd
 `; fields != want {
 		t.Errorf("the deb has\n%s\nwant\n%s", fields, want)
 	}
 	tags := output(t, "rpm", "-qp", "--nosignature", "--queryformat",
-		`%{ARCH} %{BUILDHOST}\n[%{REQUIRENAME} %{REQUIREFLAGS:depflags} %{REQUIREVERSION}\n][%{RECOMMENDNAME}\n]`, rpm(t))
+		`%{ARCH} %{BUILDHOST}\n[%{REQUIRENAME} %{REQUIREFLAGS:depflags} %{REQUIREVERSION}\n][%{RECOMMENDNAME}\n][%{SUGGESTNAME}\n]`, rpm(t))
 	for _, want := range []string{
 		"x86_64 localhost\n", "systemd >= 247\n", "dbus  \n",
-		"glibc(x86-32)\n", "libgcc(x86-32)\n", "libstdc++(x86-32)\n",
+		"glibc(x86-32)\n", "libgcc(x86-32)\n", "libstdc++(x86-32)\n", "polkit\n",
 	} {
 		if !strings.Contains(tags, want) {
 			t.Errorf("the rpm lacks %q:\n%s", want, tags)
