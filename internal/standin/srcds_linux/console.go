@@ -5,9 +5,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
-	"unsafe"
 )
 
 // defaultCvars are the variables that matter here. The standin_ ones steer the
@@ -16,6 +14,7 @@ import (
 //	standin_mute        milliseconds without A2S answers after a map change
 //	standin_challenges  how often to challenge before an A2S answer, at least once
 //	standin_split       bytes in each part of a split A2S answer, 0 for never
+//	standin_deaf        1: leave all packets unread, as if only RCON worked
 func defaultCvars() map[string]string {
 	return map[string]string{
 		"hostname":            "Left 4 Dead 2",
@@ -32,6 +31,7 @@ func defaultCvars() map[string]string {
 		"standin_mute":       "2000",
 		"standin_challenges": "1",
 		"standin_split":      "1248",
+		"standin_deaf":       "0",
 	}
 }
 
@@ -71,6 +71,9 @@ func init() { // not in the declaration: exec would refer to itself
 			for i := 0; ; i++ { // and not an empty loop, which linters take for a mistake
 			}
 		},
+		// Long loads of a map, in which nothing is answered.
+		"load":  func(_ *server, args string) { load(args, readGame) },
+		"grind": func(_ *server, args string) { load(args, compute) },
 
 		// What the sandbox lets this process see and do.
 		"look":   func(s *server, args string) { s.print("%s", look(args)) },
@@ -165,18 +168,4 @@ func (s *server) cvarList(string) {
 	}
 	slices.Sort(lines)
 	s.print("cvar list\n--------------\n%s\n--------------\n%5d total convars/concommands", strings.Join(lines, "\n"), len(lines))
-}
-
-// crash ends the process by SIGSEGV, as a fault in the game does. Go's runtime
-// would turn the signal into an exit, so its handler is taken off first.
-func crash() {
-	var defaultAction [64]byte // a struct sigaction of zeros: SIG_DFL
-	const sizeOfMask = 8
-	_, _, errno := syscall.RawSyscall6(syscall.SYS_RT_SIGACTION, uintptr(syscall.SIGSEGV),
-		uintptr(unsafe.Pointer(&defaultAction)), 0, sizeOfMask, 0, 0)
-	if errno != 0 {
-		panic(errno)
-	}
-	syscall.Kill(syscall.Getpid(), syscall.SIGSEGV)
-	select {} // until it arrives
 }

@@ -9,6 +9,7 @@
 //	+standin_dump FILE   write a standin.Dump to FILE
 //	+standin_exit N      exit at once with status N
 //	+standin_slow N      wait N seconds before listening
+//	+standin_grind N     compute for N seconds before listening
 //
 // and the variables and commands in console.go.
 package main
@@ -52,6 +53,11 @@ func run(args []string) int {
 		seconds, _ := strconv.Atoi(n)
 		time.Sleep(time.Duration(seconds) * time.Second)
 	}
+	if n, ok := line.command("standin_grind"); ok {
+		load(n, compute)
+	}
+	// As the game: Go's own handler would print the stacks of all goroutines.
+	resetSignal(syscall.SIGABRT)
 	// Before the port is told to anyone: whoever knows it may send a signal.
 	signals := make(chan os.Signal, 1)
 	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)

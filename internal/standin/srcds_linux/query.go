@@ -18,6 +18,13 @@ type challengeState struct {
 func (s *server) serveQueries(conn *net.UDPConn) {
 	buf := make([]byte, 2048)
 	for {
+		s.mu.Lock()
+		deaf := s.number("standin_deaf") != 0
+		s.mu.Unlock()
+		if deaf {
+			time.Sleep(20 * time.Millisecond)
+			continue
+		}
 		n, from, err := conn.ReadFromUDPAddrPort(buf)
 		if err != nil {
 			return
@@ -38,6 +45,7 @@ func (s *server) answer(q []byte, from netip.AddrPort) [][]byte {
 	}
 	info := []byte("\xff\xff\xff\xffTSource Engine Query\x00")
 	players := []byte("\xff\xff\xff\xffU")
+	rules := []byte("\xff\xff\xff\xffV")
 	switch {
 	case bytes.HasPrefix(q, info):
 		if c := s.challenge(q[len(info):], from); c != nil {
@@ -49,6 +57,11 @@ func (s *server) answer(q []byte, from netip.AddrPort) [][]byte {
 			return [][]byte{c}
 		}
 		return s.split(s.playersAnswer())
+	case bytes.HasPrefix(q, rules) && len(q) >= len(rules)+4:
+		if c := s.challenge(q[len(rules):], from); c != nil {
+			return [][]byte{c}
+		}
+		return s.split(s.rulesAnswer())
 	}
 	return nil
 }
@@ -114,6 +127,18 @@ func (s *server) playersAnswer() []byte {
 	for _, p := range s.players {
 		b.WriteString("\x00" + p.name + "\x00")
 		write(b, int32(p.score), float32(time.Since(p.since).Seconds()))
+	}
+	return b.Bytes()
+}
+
+// rulesAnswer lists public variables; no client of ours asks for them.
+func (s *server) rulesAnswer() []byte {
+	names := []string{"mp_gamemode", "sv_maxplayers", "sv_tags", "tv_enable"}
+	b := &bytes.Buffer{}
+	b.WriteString("\xff\xff\xff\xffE")
+	write(b, uint16(len(names)))
+	for _, name := range names {
+		b.WriteString(name + "\x00" + s.cvars[name] + "\x00")
 	}
 	return b.Bytes()
 }

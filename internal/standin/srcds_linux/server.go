@@ -76,7 +76,7 @@ func (s *server) boot(sockets sockets) {
 		switch {
 		case c.name == "map":
 			start = c.args
-		case c.name == "standin_dump", c.name == "standin_slow":
+		case c.name == "standin_dump", c.name == "standin_slow", c.name == "standin_grind":
 		default:
 			s.run(c)
 		}
