@@ -20,6 +20,7 @@ const (
 var both = map[string]string{
 	"/usr/bin/l4d2ctl":                                          program,
 	"/usr/libexec/l4d2-host/l4d2-overlay":                       program,
+	"/usr/libexec/l4d2-host/l4d2-watch":                         program,
 	"/usr/lib/systemd/system/l4d2@.service":                     data,
 	"/usr/lib/systemd/system/l4d2.slice":                        data,
 	"/usr/share/polkit-1/rules.d/l4d2-host.rules":               data,

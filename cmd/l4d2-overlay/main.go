@@ -97,7 +97,11 @@ func act(verb, arg string, log *journal.Log) error {
 // sayCrash says when the game was killed by a signal. The unit counts a
 // segmentation fault as a clean end, so systemd itself does not.
 func sayCrash(log *journal.Log, e *record.End) {
-	if e != nil && e.Crashed() {
+	switch {
+	case e == nil:
+	case e.Result == "watchdog":
+		log.Warn("the game hung: ended by systemd's watchdog, %s by signal %s", e.Code, e.Status)
+	case e.Crashed():
 		log.Warn("the game crashed: %s by signal %s", e.Code, e.Status)
 	}
 }

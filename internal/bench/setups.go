@@ -58,7 +58,7 @@ ExecStopPost=
 WorkingDirectory=-/srv/plain/%i
 ` + startIn + "./srcds_linux" + arguments
 
-	startIn   = "ExecStart=\nExecStart=/usr/bin/env LD_LIBRARY_PATH=.:bin "
+	startIn   = "Type=exec\nExecStart=\nExecStart=/usr/bin/env LD_LIBRARY_PATH=.:bin "
 	arguments = " -game left4dead2 -strictportbind -ip 0.0.0.0 -port ${L4D2_PORT} $L4D2_ARGS\n"
 
 	noSandbox = `[Service]

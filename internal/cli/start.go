@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"l4d2-host/internal/instance"
+	"l4d2-host/internal/printable"
 	"l4d2-host/internal/systemd"
 )
 
@@ -83,6 +84,9 @@ func (s *session) unitProblem(m Manager, n instance.Name, err error) error {
 	}
 	if u.Result != "" && u.Result != "success" {
 		p.err = fmt.Errorf("%w: result %s", p.err, u.Result)
+	}
+	if u.Result == "timeout" && u.StatusText != "" {
+		p.err = fmt.Errorf("%w: %s", p.err, printable.Line(u.StatusText)) // what the watcher waits for
 	}
 	if exit := u.Exit(); exit != "" && u.ExecMainStatus != 0 && u.Result == mainResult[u.ExecMainCode] {
 		p.err = fmt.Errorf("%w: %s", p.err, exit)

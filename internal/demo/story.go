@@ -83,9 +83,9 @@ func story() []step {
 			exits(1, "l4d2ctl init third /root/wrong.yaml", has("wrong.yaml:1:", "27015", "versus", "wrong.yaml:2:", "competitve")),
 			sh("ls /var/lib/l4d2/instances", lines("coop", "versus")),
 		}},
-		{"The servers are instances of a systemd unit: enabled for the boot, and started, as any service.", []action{
+		{"The servers are instances of a systemd unit: enabled for the boot, and started, as any service. A start is done when players can join.", []action{
 			sh("systemctl enable --now l4d2@versus l4d2@coop", has("Created symlink")),
-			sh("systemctl status l4d2@versus", has("active (running)", "/usr/libexec/l4d2-host/l4d2-overlay mount versus", "./srcds_linux")),
+			sh("systemctl status l4d2@versus", has("active (running)", "/usr/libexec/l4d2-host/l4d2-overlay mount versus", `Status: "c5m1_waterfront, 0/8 players, Versus in the demo"`, "./srcds_linux")),
 			sh("l4d2ctl list", running),
 		}},
 		{"Both answer as game servers, each with its own map and tags; the map of the one comes from its layer.", []action{

@@ -220,6 +220,7 @@ func TestDropIns(t *testing.T) {
 	onEach(t, func(h *host) {
 		h.init("drop", 27109)
 		h.dropIn("drop", `[Service]
+Type=exec
 MemoryMax=600M
 CPUWeight=50
 Nice=5
