@@ -246,6 +246,25 @@ func TestReferences(t *testing.T) {
 
 var emphasis = regexp.MustCompile(`\*\*|\*[A-Za-z…]+\*`)
 
+var block = regexp.MustCompile("(?s)\n```\n(.*?)```\n")
+
+// wantBlocks fails the test unless the lines of the code blocks are lines of
+// the page: right behind an explained term, go-md2man runs them together.
+func wantBlocks(t *testing.T, name string, source page, text string) {
+	t.Helper()
+	lines := map[string]bool{}
+	for line := range strings.Lines(text) {
+		lines[strings.TrimSpace(line)] = true
+	}
+	for _, m := range block.FindAllStringSubmatch(string(source), -1) {
+		for line := range strings.Lines(m[1]) {
+			if want := strings.TrimSpace(line); !lines[want] {
+				t.Errorf("%s: %q is no line of its own: put a sentence in front of the code", name, want)
+			}
+		}
+	}
+}
+
 // groff finds nothing to complain about, and the page says what it is.
 func TestRoff(t *testing.T) {
 	tool, err := exec.Command("go", "tool", "-modfile=../../internal/tools/go.mod", "-n", "go-md2man").Output()
@@ -272,6 +291,7 @@ func TestRoff(t *testing.T) {
 		if left := emphasis.FindString(text.String()); left != "" {
 			t.Errorf("%s: %q is left of the markdown: emphasis must begin and end beside a space or punctuation", name, left)
 		}
+		wantBlocks(t, name, read(t, name), text.String())
 		if !strings.Contains(text.String(), base+"("+section+")") || !strings.Contains(text.String(), "NAME\n       l4d2") {
 			t.Errorf("%s: the page is:\n%.300s", name, &text)
 		}
