@@ -17,6 +17,7 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"l4d2-host/internal/activation"
 	"l4d2-host/internal/cli"
 	"l4d2-host/internal/instance"
 	"l4d2-host/internal/store"
@@ -38,6 +39,7 @@ func imageBuild() *cli.Program {
 	p.OpenStore = func(l instance.Layout) (*store.Store, error) {
 		return &store.Store{Layout: l, GID: 0}, nil
 	}
+	p.LookUpOwner = func() (activation.Owner, error) { return activation.Owner{}, nil }
 	p.Connect = func(context.Context) (cli.Manager, error) { return nil, systemd.ErrNotRunning }
 	return p
 }

@@ -23,6 +23,7 @@ import (
 
 	"github.com/alecthomas/kong"
 
+	"l4d2-host/internal/activation"
 	"l4d2-host/internal/instance"
 	"l4d2-host/internal/secret"
 	"l4d2-host/internal/store"
@@ -53,6 +54,8 @@ type Program struct {
 	Superuser bool
 	// Helper is the path of l4d2-overlay.
 	Helper string
+	// LookUpOwner returns the user that the game runs as.
+	LookUpOwner func() (activation.Owner, error)
 	// OpenStore opens the instances under a root.
 	OpenStore func(instance.Layout) (*store.Store, error)
 	// Connect reaches systemd; the error is systemd.ErrNotRunning where
@@ -67,13 +70,14 @@ type Program struct {
 // New returns the program as it is shipped.
 func New(version string) *Program {
 	return &Program{
-		Version:   version,
-		In:        os.Stdin,
-		Out:       os.Stdout,
-		Err:       os.Stderr,
-		Superuser: os.Geteuid() == 0,
-		Helper:    helperPath,
-		OpenStore: func(l instance.Layout) (*store.Store, error) { return store.Open(l) },
+		Version:     version,
+		In:          os.Stdin,
+		Out:         os.Stdout,
+		Err:         os.Stderr,
+		Superuser:   os.Geteuid() == 0,
+		Helper:      helperPath,
+		LookUpOwner: activation.LookUpOwner,
+		OpenStore:   func(l instance.Layout) (*store.Store, error) { return store.Open(l) },
 		Connect: func(ctx context.Context) (Manager, error) {
 			m, err := systemd.Connect(ctx)
 			if err != nil {
@@ -118,6 +122,7 @@ type commandLine struct {
 	Logs    logsCommand    `cmd:"" help:"Show what the journal has of an instance."`
 	Console consoleCommand `cmd:"" help:"Run commands on a server's console (RCON)."`
 	Show    showCommand    `cmd:"" help:"Show an instance's spec, generated files and command line."`
+	Layer   layerCommand   `cmd:"" help:"Add, update, inspect and remove layers."`
 	Check   checkCommand   `cmd:"" help:"Look for what is wrong with the machine and its instances."`
 	Edit    editCommand    `cmd:"" help:"Change an instance's spec in an editor."`
 
@@ -170,14 +175,22 @@ func (p *Program) Run(ctx context.Context, args []string) int {
 	if err == nil {
 		err = out.written()
 	}
-	return out.exit(ctx, parsed.Selected().Name, err)
+	return out.exit(ctx, commandName(parsed.Selected()), err)
+}
+
+// commandName is what the operator types for a command: "start", "layer add".
+func commandName(node *kong.Node) string {
+	if node.Parent == nil || node.Parent.Type == kong.ApplicationNode {
+		return node.Name
+	}
+	return commandName(node.Parent) + " " + node.Name
 }
 
 // usage is the command whose help a wrong command line should have followed.
 func usage(err error) string {
 	var wrong *kong.ParseError
 	if errors.As(err, &wrong) && wrong.Context != nil && wrong.Context.Selected() != nil {
-		return fmt.Sprintf("%s %s --help", program, wrong.Context.Selected().Name)
+		return fmt.Sprintf("%s %s --help", program, commandName(wrong.Context.Selected()))
 	}
 	return program + " --help"
 }

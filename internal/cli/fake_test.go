@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"l4d2-host/internal/activation"
 	"l4d2-host/internal/instance"
 	"l4d2-host/internal/privatens"
 	"l4d2-host/internal/record"
@@ -142,12 +143,13 @@ func newHost(t testing.TB, names ...instance.Name) *host {
 	}
 	h := &host{t: t, layout: layout, systemd: newFakeManager()}
 	h.program = Program{
-		Version:   "1.2.3",
-		In:        strings.NewReader(""),
-		Out:       &h.out,
-		Err:       &h.err,
-		Superuser: true,
-		Helper:    filepath.Join(t.TempDir(), "helper"),
+		Version:     "1.2.3",
+		In:          strings.NewReader(""),
+		Out:         &h.out,
+		Err:         &h.err,
+		Superuser:   true,
+		Helper:      filepath.Join(t.TempDir(), "helper"),
+		LookUpOwner: func() (activation.Owner, error) { return activation.Owner{UID: 1234, GID: 1234}, nil },
 		OpenStore: func(l instance.Layout) (*store.Store, error) {
 			return &store.Store{Layout: l, GID: os.Getgid()}, nil
 		},

@@ -37,19 +37,19 @@ func (*statusCommand) Help() string {
 // or not known; unknown says which are not known, and why.
 type status struct {
 	listed
-	StateSince  *time.Time  `json:"state_since"` // RFC 3339, UTC
-	Result      *string     `json:"result"`      // systemd's word for how the last run went
-	StatusText  *string     `json:"status_text"` // what the service last said of itself
-	LastExit    *lastExit   `json:"last_exit"`
-	CPUSeconds  *float64    `json:"cpu_seconds"` // processor time, of this run
-	CPUPercent  *float64    `json:"cpu_percent"` // of one processor, while the command looked
-	MemoryBytes *uint64     `json:"memory_bytes"`
-	Disk        *disk       `json:"disk"`        // what its upper directory takes
-	Layers      []layer     `json:"layers"`      // topmost first: of this run or, stopped, of the next
-	Unapplied   *bool       `json:"unapplied"`   // instance.yaml was edited, and init not run
-	Pending     []change    `json:"pending"`     // what a restart would change; null unless running
-	PlayerList  []connected `json:"player_list"` // null unless asked for with --players, and answered
-	Unknown     unknowns    `json:"unknown"`     // key: why it is not known
+	StateSince  *time.Time    `json:"state_since"` // RFC 3339, UTC
+	Result      *string       `json:"result"`      // systemd's word for how the last run went
+	StatusText  *string       `json:"status_text"` // what the service last said of itself
+	LastExit    *lastExit     `json:"last_exit"`
+	CPUSeconds  *float64      `json:"cpu_seconds"` // processor time, of this run
+	CPUPercent  *float64      `json:"cpu_percent"` // of one processor, while the command looked
+	MemoryBytes *uint64       `json:"memory_bytes"`
+	Disk        *disk         `json:"disk"`        // what its upper directory takes
+	Layers      []statusLayer `json:"layers"`      // topmost first: of this run or, stopped, of the next
+	Unapplied   *bool         `json:"unapplied"`   // instance.yaml was edited, and init not run
+	Pending     []change      `json:"pending"`     // what a restart would change; null unless running
+	PlayerList  []connected   `json:"player_list"` // null unless asked for with --players, and answered
+	Unknown     unknowns      `json:"unknown"`     // key: why it is not known
 
 	runsOn *uint16 // the port of the present run
 }
@@ -68,7 +68,7 @@ type disk struct {
 	Complete bool  `json:"complete"` // false: at least as much
 }
 
-type layer struct {
+type statusLayer struct {
 	Name   string  `json:"name"` // of the layer, or "installation"
 	Path   string  `json:"path"`
 	Target *string `json:"target"` // where it leads, if it is a symbolic link
@@ -122,7 +122,7 @@ func (s *session) look(n instance.Name, withPlayers bool) (*status, error) {
 	if err != nil {
 		return nil, err
 	}
-	v := &status{Layers: []layer{}, Unknown: unknowns{}}
+	v := &status{Layers: []statusLayer{}, Unknown: unknowns{}}
 	switch err := v.describe(st, n); {
 	case errors.Is(err, store.ErrUnknown):
 		return nil, unknown(n)
@@ -256,7 +256,7 @@ func (s *session) addLayers(v *status, start *record.Start) {
 		}
 	}
 	for _, lower := range env.Lowers {
-		l := layer{Name: strings.TrimPrefix(lower, instance.OverlaysDir+"/"), Path: filepath.Join(s.layout.Root(), lower)}
+		l := statusLayer{Name: strings.TrimPrefix(lower, instance.OverlaysDir+"/"), Path: filepath.Join(s.layout.Root(), lower)}
 		if target, err := os.Readlink(l.Path); err == nil {
 			l.Target = &target
 		}

@@ -180,7 +180,7 @@ func (v *status) diskText() string {
 	return fmt.Sprintf("%s in %d files of its own", size(v.Disk.Bytes), v.Disk.Files)
 }
 
-func (l layer) String() string {
+func (l statusLayer) String() string {
 	if l.Target == nil {
 		return l.Name
 	}

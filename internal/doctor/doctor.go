@@ -18,6 +18,7 @@ import (
 	"l4d2-host/internal/activation"
 	"l4d2-host/internal/advice"
 	"l4d2-host/internal/instance"
+	"l4d2-host/internal/layer"
 	"l4d2-host/internal/mountinfo"
 	"l4d2-host/internal/store"
 	"l4d2-host/internal/systemd"
@@ -129,13 +130,15 @@ func (d *Doctor) checkLeftOvers() {
 		return
 	}
 	found, err := d.Store.LeftOvers()
+	layers, layersErr := (&layer.Catalog{Layout: d.Layout, Store: d.Store}).LeftOvers()
+	found, err = append(found, layers...), errors.Join(err, layersErr)
 	for _, err := range found {
 		d.fail(Warning, "leftovers", err)
 	}
 	if err != nil {
 		d.fail(Error, "leftovers", err)
 	} else if len(found) == 0 {
-		d.ok("leftovers", "nothing is left of removed instances")
+		d.ok("leftovers", "nothing is left of removed instances and interrupted commands")
 	}
 }
 

@@ -6,8 +6,11 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
+
+	"golang.org/x/sys/unix"
 
 	"l4d2-host/internal/instance"
 )
@@ -36,7 +39,13 @@ func (d *Doctor) checkInstallation() {
 		return
 	}
 	defer program.Close()
+	if program.Class != elf.ELFCLASS32 {
+		d.add(Warning, "installation", "let steamcmd validate the installation", "%s is a 64-bit program, and Valve's is a 32-bit one", path)
+		d.checkSteamClient(root)
+		return
+	}
 	d.ok("installation", "%s is a 32-bit program", path)
+	d.checkEmulation()
 	interpreter := programInterpreter(program)
 	if interpreter == "" {
 		d.ok("libraries", "srcds_linux is linked statically and needs none")
@@ -46,7 +55,25 @@ func (d *Doctor) checkInstallation() {
 	d.checkSteamClient(root)
 }
 
-var errNotRunnable = errors.New("not a 32-bit x86 program that can be executed")
+// checkEmulation looks for what keeps the kernel from running 32-bit programs;
+// where it cannot tell, it says nothing.
+func (d *Doctor) checkEmulation() {
+	var u unix.Utsname
+	if unix.Uname(&u) != nil {
+		return
+	}
+	config, err := os.ReadFile("/boot/config-" + unix.ByteSliceToString(u.Release[:]))
+	line, _ := os.ReadFile("/proc/cmdline")
+	off := slices.ContainsFunc(strings.Fields(string(line)), func(w string) bool {
+		return w == "ia32_emulation=0" || w == "ia32_emulation=off" || w == "ia32_emulation=false"
+	})
+	if off || err == nil && !strings.Contains(string(config), "\nCONFIG_IA32_EMULATION=y\n") {
+		d.add(Error, "kernel", "boot a kernel with CONFIG_IA32_EMULATION, and without ia32_emulation=0",
+			"the kernel runs no 32-bit programs, and the game is one")
+	}
+}
+
+var errNotRunnable = errors.New("not an x86 program that can be executed")
 
 // openProgram opens a file of the game's user, who may have put anything there.
 func openProgram(path string) (*elf.File, error) {
@@ -57,11 +84,11 @@ func openProgram(path string) (*elf.File, error) {
 	if info.Mode()&fs.ModeSymlink == 0 && (!info.Mode().IsRegular() || info.Mode().Perm()&0o111 == 0) {
 		return nil, errNotRunnable
 	}
-	return openELF32(path)
+	return openELF(path)
 }
 
-// openELF32 follows links: libraries mostly are some.
-func openELF32(path string) (*elf.File, error) {
+// openELF follows links: libraries mostly are some.
+func openELF(path string) (*elf.File, error) {
 	info, err := os.Stat(path)
 	if err != nil {
 		return nil, err
@@ -77,7 +104,7 @@ func openELF32(path string) (*elf.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	if f.Class != elf.ELFCLASS32 || f.Machine != elf.EM_386 {
+	if f.Machine != elf.EM_386 && f.Machine != elf.EM_X86_64 {
 		f.Close()
 		return nil, errNotRunnable
 	}
@@ -126,12 +153,12 @@ func (d *Doctor) checkLibraries(root, interpreter string) {
 }
 
 func isELF32(path string) bool {
-	f, err := openELF32(path)
+	f, err := openELF(path)
 	if err != nil {
 		return false
 	}
-	f.Close()
-	return true
+	defer f.Close()
+	return f.Class == elf.ELFCLASS32 && f.Machine == elf.EM_386
 }
 
 // steamClients are where the game looks for it, below its root, which is the
