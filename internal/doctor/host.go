@@ -50,6 +50,7 @@ var directories = []directory{
 	{instance.OverlaysDir, 0o755, "root", "root"},
 	{"instances", 0o750, "root", instance.User},
 	{"runtime", 0o755, "root", "root"},
+	{"backups", 0o700, "root", "root"},
 }
 
 func (d *Doctor) checkDirectories() {
