@@ -44,6 +44,7 @@ var both = map[string]string{
 	"/usr/share/man/man8/l4d2@.service.8.gz":                    data,
 	"/usr/share/doc/l4d2-host/README.md":                        data,
 	"/usr/share/doc/l4d2-host/examples/modded.yaml":             data,
+	"/usr/share/doc/l4d2-host/examples/playbook.yml":            data,
 	"/usr/share/doc/l4d2-host/examples/private.yaml":            data,
 	"/usr/share/doc/l4d2-host/examples/versus.yaml":             data,
 }

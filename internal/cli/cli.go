@@ -26,6 +26,7 @@ import (
 	"l4d2-host/internal/activation"
 	"l4d2-host/internal/instance"
 	"l4d2-host/internal/secret"
+	"l4d2-host/internal/ssh"
 	"l4d2-host/internal/store"
 	"l4d2-host/internal/systemd"
 )
@@ -61,6 +62,8 @@ type Program struct {
 	// Connect reaches systemd; the error is systemd.ErrNotRunning where
 	// there is none.
 	Connect func(context.Context) (Manager, error)
+	// ConnectTo reaches the systemd of another machine.
+	ConnectTo func(context.Context, ssh.Host) (Manager, error)
 	// Patience is how long the servers have, all together, to answer a query.
 	Patience time.Duration
 	// GameUser returns the number of the user that the game runs as.
@@ -82,6 +85,13 @@ func New(version string) *Program {
 			m, err := systemd.Connect(ctx)
 			if err != nil {
 				return nil, err // not m: an interface holding a nil pointer is not nil
+			}
+			return m, nil
+		},
+		ConnectTo: func(ctx context.Context, host ssh.Host) (Manager, error) {
+			m, err := systemd.ConnectTo(ctx, host)
+			if err != nil {
+				return nil, err
 			}
 			return m, nil
 		},
@@ -108,6 +118,7 @@ func (p *Program) Main(args []string) int {
 // commandLine is all that can be asked; each command is a struct with a Run.
 type commandLine struct {
 	Root    string           `help:"Directory of the game, the layers and the instances (default: ${root})." env:"${rootVariable}" placeholder:"DIR" complete:"dir"`
+	Host    hostArg          `short:"H" help:"Do it on another machine, over ssh." placeholder:"[USER@]HOST" complete:"none"`
 	Version kong.VersionFlag `help:"Print the version and exit."`
 
 	Complete completeCommand `cmd:"" hidden:"" passthrough:"" help:"Complete a command line, for the shells."`
@@ -171,7 +182,10 @@ func (p *Program) Run(ctx context.Context, args []string) int {
 		out.report("", err)
 		return ExitUsage
 	}
-	err = parsed.Run(&session{Program: p, output: out, ctx: ctx, layout: layout})
+	if !line.Host.Zero() && !overBus[parsed.Selected().Name] {
+		return p.there(ctx, out, &line, parsed.Selected().Name, args)
+	}
+	err = parsed.Run(&session{Program: p, output: out, ctx: ctx, layout: layout, host: line.Host.Host})
 	if err == nil {
 		err = out.written()
 	}

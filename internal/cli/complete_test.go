@@ -20,7 +20,7 @@ func TestComplete(t *testing.T) {
 		{"start c|", "coop"},
 		{"start versus c|", "coop"},
 		{"start versus coop |", ""},
-		{"start versus --h|", "--help"},
+		{"start versus --h|", "--help --host"},
 		{"stop -- v|", "versus"},
 		{"delete coop |", ""},
 		{"delete --yes |", "coop versus"},

@@ -27,7 +27,7 @@ func (c *stopCommand) Run(s *session) error {
 		} else if err := s.bringDown(m, n); err != nil {
 			return err
 		}
-		if err := s.unmounted(n); err != nil {
+		if err := s.unmounted(m, n); err != nil {
 			return err
 		}
 		s.result(n, "%s", done)
@@ -55,8 +55,8 @@ func (s *session) bringDown(m Manager, n instance.Name) error {
 }
 
 // unmounted returns an error if the stopped instance has left its mount.
-func (s *session) unmounted(n instance.Name) error {
-	still, err := s.mounted(n, true)
+func (s *session) unmounted(m Manager, n instance.Name) error {
+	still, err := s.mountedThere(m, n)
 	if err != nil {
 		return fmt.Errorf("%s: %w", n, err)
 	}

@@ -41,6 +41,12 @@ func MakeDisk(ctx context.Context, k Kernel, path string, size int, programs map
 			return err
 		}
 	}
+	return DiskFrom(ctx, tree, path, size)
+}
+
+// DiskFrom makes an image of the given size in MiB at path, with an ext4 file
+// system that holds what the directory tree holds.
+func DiskFrom(ctx context.Context, tree, path string, size int) error {
 	cmd := exec.CommandContext(ctx, "mke2fs", "-q", "-F", "-t", "ext4",
 		"-E", "root_owner=0:0,lazy_itable_init=1", "-d", tree, path, strconv.Itoa(size)+"M")
 	if out, err := cmd.CombinedOutput(); err != nil {

@@ -18,12 +18,12 @@ import (
 
 // initramfs makes the initial RAM file system of one boot: a file without a
 // name, so that nothing is left of it however this process ends.
-func initramfs(k Kernel, commands [][]string) (*os.File, error) {
+func initramfs(k Kernel, p Payload) (*os.File, error) {
 	program, err := guestInit()
 	if err != nil {
 		return nil, err
 	}
-	list, err := json.Marshal(commands)
+	list, err := json.Marshal(p.Commands)
 	if err != nil {
 		return nil, err
 	}
@@ -36,15 +36,15 @@ func initramfs(k Kernel, commands [][]string) (*os.File, error) {
 		return nil, fmt.Errorf("memfd_create: %w", err)
 	}
 	f := os.NewFile(uintptr(fd), "initramfs")
-	if err := fill(f, program, list, modules); err != nil {
+	if err := fill(f, program, list, modules, p.System); err != nil {
 		return nil, errors.Join(err, f.Close())
 	}
 	return f, nil
 }
 
-// fill writes the archive: the first program, what it is to run, and the
-// modules that it is to load.
-func fill(f *os.File, program, commands []byte, modules []string) error {
+// fill writes the archive: the first program, what it is to run, the modules
+// that it is to load, and whether it is to leave the rest to the disk's system.
+func fill(f *os.File, program, commands []byte, modules []string, system bool) error {
 	a := archive{Writer: bufio.NewWriter(f)}
 	a.add("init", modeFile|0o755, program)
 	a.add(protocol.CommandsFile, modeFile|0o644, commands)
@@ -57,6 +57,9 @@ func fill(f *os.File, program, commands []byte, modules []string) error {
 			return err
 		}
 		a.add(protocol.ModulesDir+"/"+filepath.Base(m), modeFile|0o644, data)
+	}
+	if system {
+		a.add(protocol.SystemFile, modeFile|0o644, nil)
 	}
 	a.add("TRAILER!!!", 0, nil)
 	return a.Flush()

@@ -5,7 +5,8 @@
 //
 // A machine runs one program after the other, as root, on an ext4 file system,
 // with busybox as its shell and without systemd or a network: what needs these
-// is for package machine.
+// is for package machine, and what needs a kernel of its own as well, such as
+// limits of resources, boots a machine's tree here (Payload.System).
 package kernel
 
 import (

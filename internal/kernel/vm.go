@@ -30,6 +30,9 @@ type Payload struct {
 	// Disk is the path of the image with the ext4 file system that is the
 	// machine's root; MakeDisk makes one.
 	Disk string
+	// System says that the disk holds a whole Debian with systemd, such as
+	// DiskFrom makes: the commands are run by a unit of it, in the usual PATH.
+	System bool
 	// Keep makes what the machine writes stay in the image, which no other
 	// machine may use meanwhile. It is thrown away otherwise.
 	Keep bool
@@ -84,7 +87,7 @@ func turn(ctx context.Context) (*lockfile.Lock, error) {
 }
 
 func boot(parent context.Context, k Kernel, p Payload) ([]Result, error) {
-	initrd, err := initramfs(k, p.Commands)
+	initrd, err := initramfs(k, p)
 	if err != nil {
 		return nil, err
 	}
@@ -131,21 +134,25 @@ func boot(parent context.Context, k Kernel, p Payload) ([]Result, error) {
 }
 
 func qemu(ctx context.Context, k Kernel, p Payload) *exec.Cmd {
-	snapshot := "on"
+	snapshot, memory, options := "on", "512", ""
+	if p.System {
+		// The getty would wait for a device unit that there is none of without udev.
+		memory, options = "1024", " systemd.mask=serial-getty@ttyS0.service"
+	}
 	if p.Keep {
 		snapshot = "off"
 	}
 	cmd := exec.CommandContext(ctx, "qemu-system-x86_64",
 		// cx16=off: qemu 7.2 emulates cmpxchg16b in a way that makes Linux 6.12
 		// panic in every fourth boot.
-		"-machine", "q35", "-accel", "tcg", "-cpu", "max,cx16=off", "-smp", "1", "-m", "512",
+		"-machine", "q35", "-accel", "tcg", "-cpu", "max,cx16=off", "-smp", "1", "-m", memory,
 		"-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
 		"-serial", "stdio",
 		"-add-fd", "fd=3,set=1", "-chardev", "file,id=answers,path=/dev/fdset/1,append=on", "-serial", "chardev:answers",
 		"-kernel", k.image(), "-initrd", "/proc/self/fd/4",
 		// no_timer_check: on a busy host the emulated timer may not tick in time for
 		// the kernel's self-test, which then panics.
-		"-append", "console=ttyS0 quiet panic=-1 no_timer_check",
+		"-append", "console=ttyS0 quiet panic=-1 no_timer_check"+options,
 		"-drive", "file="+strings.ReplaceAll(p.Disk, ",", ",,")+",if=virtio,format=raw,cache=writeback,snapshot="+snapshot)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: unix.SIGKILL}
 	cmd.WaitDelay = 5 * time.Second

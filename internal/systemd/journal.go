@@ -25,16 +25,16 @@ const (
 // its own and systemd's about it. An empty invocationID means any run. What
 // this user may not read is left out.
 func (m *Manager) Journal(ctx context.Context, unit, invocationID string, n int) ([]string, error) {
-	if os.Geteuid() == 0 {
+	if os.Geteuid() == 0 || !m.host.Zero() {
 		// The last words of a process that just died may still be in
 		// journald's socket. Best effort: lines that come late are missing.
 		sync, done := context.WithTimeout(ctx, syncLimit)
-		_ = exec.CommandContext(sync, "journalctl", "--sync").Run()
+		_ = m.command(sync, "journalctl", "--sync").Run()
 		done()
 	}
 	ctx, done := context.WithTimeout(ctx, journalLimit)
 	defer done()
-	out, err := exec.CommandContext(ctx, "journalctl", journalArgs(unit, invocationID, n)...).Output()
+	out, err := m.command(ctx, append([]string{"journalctl"}, journalArgs(unit, invocationID, n)...)...).Output()
 	if err != nil {
 		var exit *exec.ExitError
 		if errors.As(err, &exit) {
@@ -92,6 +92,14 @@ func (q JournalQuery) args() []string {
 		args = append(args, "--follow")
 	}
 	return args
+}
+
+// command runs a program where the Manager's systemd is.
+func (m *Manager) command(ctx context.Context, argv ...string) *exec.Cmd {
+	if !m.host.Zero() {
+		return m.host.Command(ctx, false, argv...)
+	}
+	return exec.CommandContext(ctx, argv[0], argv[1:]...)
 }
 
 // journalArgs are journalctl's arguments. The fields with an underscore are

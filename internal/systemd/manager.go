@@ -14,6 +14,8 @@ import (
 
 	sd "github.com/coreos/go-systemd/v22/dbus"
 	"github.com/godbus/dbus/v5"
+
+	"l4d2-host/internal/ssh"
 )
 
 // What a caller can tell apart; all are matched with errors.Is.
@@ -55,6 +57,7 @@ type Manager struct {
 	calls *dbus.Conn
 	lost  <-chan struct{}
 	end   context.CancelFunc
+	host  ssh.Host // zero: this machine
 }
 
 // Connect returns a Manager, or ErrNotRunning. It goes through the system bus,

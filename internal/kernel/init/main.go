@@ -1,6 +1,8 @@
 // Command init is the first process of a test's virtual machine: it makes the
 // ext4 file system of the first disk the root, runs the commands that the
-// initial RAM file system names, and turns the machine off.
+// initial RAM file system names, and turns the machine off. Where the disk has
+// a system of its own, that becomes the first process, and the commands are run
+// by a unit (system.go).
 package main
 
 import (
@@ -23,13 +25,18 @@ import (
 const diskLimit = 20 * time.Second
 
 func main() {
-	if os.Getpid() != 1 {
+	var answers io.Writer = os.Stderr
+	var err error
+	switch {
+	case os.Getpid() == 1:
+		os.Setenv("PATH", "/bin")
+		err = run(&answers)
+	case os.Args[0] == unitProgram:
+		err = runInUnit(&answers)
+	default:
 		fmt.Fprintln(os.Stderr, "init: only for a test's virtual machine")
 		os.Exit(2)
 	}
-	os.Setenv("PATH", "/bin")
-	var answers io.Writer = os.Stderr
-	err := run(&answers)
 	last := protocol.Line{Kind: protocol.Done}
 	if err != nil {
 		last = protocol.Line{Kind: protocol.Error, Text: err.Error()}
@@ -53,20 +60,39 @@ func run(answers *io.Writer) error {
 	if err := loadModules("/" + protocol.ModulesDir); err != nil {
 		return err
 	}
-	text, err := os.ReadFile("/" + protocol.CommandsFile)
-	if err != nil {
-		return err
+	if _, err := os.Stat("/" + protocol.SystemFile); err == nil {
+		return becomeSystem()
 	}
-	var commands [][]string
-	if err := json.Unmarshal(text, &commands); err != nil {
+	commands, err := readCommands("/" + protocol.CommandsFile)
+	if err != nil {
 		return err
 	}
 	if err := enterDisk("/dev/vda"); err != nil {
 		return err
 	}
+	for _, m := range [][3]string{{"proc", "/proc", "proc"}, {"sysfs", "/sys", "sysfs"}, {"tmpfs", "/run", "tmpfs"}} {
+		if err := mount(m[0], m[1], m[2]); err != nil {
+			return err
+		}
+	}
+	if err := addUsers(); err != nil {
+		return err
+	}
 	if err := loopbackUp(); err != nil {
 		return fmt.Errorf("bring up the loopback interface: %w", err)
 	}
+	return executeAll(commands, port)
+}
+
+func readCommands(path string) (commands [][]string, err error) {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	return commands, json.Unmarshal(text, &commands)
+}
+
+func executeAll(commands [][]string, port *os.File) error {
 	for _, args := range commands {
 		code, err := execute(args, port)
 		if err != nil {
@@ -137,15 +163,7 @@ func enterDisk(device string) error {
 	if err := unix.Chroot("."); err != nil {
 		return err
 	}
-	if err := unix.Chdir("/"); err != nil {
-		return err
-	}
-	for _, m := range [][3]string{{"proc", "/proc", "proc"}, {"sysfs", "/sys", "sysfs"}, {"tmpfs", "/run", "tmpfs"}} {
-		if err := mount(m[0], m[1], m[2]); err != nil {
-			return err
-		}
-	}
-	return addUsers()
+	return unix.Chdir("/")
 }
 
 // addUsers makes the files that every system has: tests look for users there.

@@ -14,6 +14,7 @@ import (
 const (
 	CommandsFile = "commands.json" // a JSON array of argument lists
 	ModulesDir   = "modules"       // modules, to be loaded in the order of their names
+	SystemFile   = "system"        // if there: the disk has a first process of its own
 )
 
 // Answers is the serial port of the answers, as the guest calls it. The first

@@ -75,6 +75,15 @@ func init() { // not in the declaration: exec would refer to itself
 		"load":  func(_ *server, args string) { load(args, readGame) },
 		"grind": func(_ *server, args string) { load(args, compute) },
 
+		// What limits of resources are for.
+		"burn": func(*server, string) {
+			go func() {
+				for i := 0; ; i++ {
+				}
+			}()
+		},
+		"eat": func(_ *server, args string) { go eat(args) },
+
 		// What the sandbox lets this process see and do.
 		"look":   func(s *server, args string) { s.print("%s", look(args)) },
 		"poke":   func(s *server, args string) { s.print("%s", poke(args)) },
@@ -169,3 +178,19 @@ func (s *server) cvarList(string) {
 	slices.Sort(lines)
 	s.print("cvar list\n--------------\n%s\n--------------\n%5d total convars/concommands", strings.Join(lines, "\n"), len(lines))
 }
+
+// eat lets "eat N" take N MiB of memory for good, some seconds later, when the
+// server has been taken for started.
+func eat(args string) {
+	n, _ := strconv.Atoi(args)
+	time.Sleep(3 * time.Second)
+	for range n {
+		block := make([]byte, 1<<20)
+		for i := 0; i < len(block); i += 4096 {
+			block[i] = 1
+		}
+		eaten = append(eaten, block)
+	}
+}
+
+var eaten [][]byte
