@@ -54,9 +54,7 @@ func TestOtherHost(t *testing.T) {
 		h.dropIn("far", "[Service]\nExecStartPre=sleep 300\nRestart=no\n")
 		out := h.fails("timeout --signal=INT 30 l4d2ctl -H root@localhost start far")
 		wantIn(t, "interrupted", out, "interrupted: the job is cancelled")
-		h.eventually("the cancelled start is cleaned up", func() bool {
-			return strings.Contains("inactive failed", h.show("far", "ActiveState"))
-		})
+		// What systemd had begun goes on, as without --host.
 		h.sh("systemctl stop l4d2@far; rm -r /etc/systemd/system/l4d2@far.service.d; systemctl daemon-reload")
 		h.wantGone("far")
 	})
