@@ -24,7 +24,7 @@ type layerCommand struct {
 type layerAddCommand struct {
 	Name    nameArg `arg:"" complete:"none" help:"Layer to make."`
 	Archive string  `arg:"" complete:"file" help:"A zip, a tar (plain, gzip, bzip2, xz, zstd), a .vpk or a directory."`
-	Under   string  `placeholder:"DIR" help:"Where in the game's root its contents belong, instead of finding out; . is the root itself."`
+	Under   string  `placeholder:"DIR" help:"Where in the game's root its contents belong, instead of finding out; . is the root itself." complete:"none"`
 	Yes     bool    `short:"y" help:"Do not ask, also on a terminal."`
 }
 
@@ -42,7 +42,7 @@ func (c *layerAddCommand) Run(s *session) error {
 type layerUpdateCommand struct {
 	Name    nameArg `arg:"" complete:"layer" help:"Layer to change."`
 	Archive string  `arg:"" complete:"file" help:"As with add."`
-	Under   string  `placeholder:"DIR" help:"Where in the game's root its contents belong, instead of finding out; . is the root itself."`
+	Under   string  `placeholder:"DIR" help:"Where in the game's root its contents belong, instead of finding out; . is the root itself." complete:"none"`
 	Yes     bool    `short:"y" help:"Do not ask, also on a terminal."`
 }
 
@@ -90,7 +90,7 @@ func (c *layerRemoveCommand) Run(s *session) error {
 
 type layerHideCommand struct {
 	Name  nameArg  `arg:"" complete:"layer" help:"Layer that hides them; it is made if it is not there."`
-	Paths []string `arg:"" name:"path" help:"What to hide, relative to the game's root."`
+	Paths []string `arg:"" complete:"none" name:"path" help:"What to hide, relative to the game's root."`
 }
 
 // Help is what --help prints besides.
