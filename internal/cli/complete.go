@@ -123,13 +123,9 @@ func flagCalled(t *kong.Context, word string) *kong.Flag {
 
 // flags are those that can still be given.
 func flags(t *kong.Context) []string {
-	given := map[*kong.Flag]bool{}
-	for _, p := range t.Path {
-		given[p.Flag] = true
-	}
 	var lines []string
 	for _, f := range t.Flags() {
-		if !f.Hidden && (!given[f] || f.IsCumulative()) {
+		if !f.Hidden && (!given(t, f) || f.IsCumulative()) {
 			lines = append(lines, "--"+f.Name+"\t"+f.Help)
 		}
 	}
@@ -162,6 +158,10 @@ func (s *session) values(t *kong.Context, v *kong.Value) []string {
 	if kind == "" && isName(v.Target.Type()) {
 		kind = "instance"
 	}
+	names := kind == "instance" || kind == "layer"
+	if elsewhere := flagCalled(t, "--host"); names && elsewhere != nil && given(t, elsewhere) {
+		return nil // they are another machine's
+	}
 	switch kind {
 	case "instance":
 		instances, _ := (&store.Store{Layout: s.rootOf(t)}).List()
@@ -174,6 +174,10 @@ func (s *session) values(t *kong.Context, v *kong.Value) []string {
 		return []string{completeDirectories}
 	}
 	return nil
+}
+
+func given(t *kong.Context, flag *kong.Flag) bool {
+	return slices.ContainsFunc(t.Path, func(p *kong.Path) bool { return p.Flag == flag })
 }
 
 func isName(typ reflect.Type) bool {

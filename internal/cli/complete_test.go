@@ -37,6 +37,9 @@ func TestComplete(t *testing.T) {
 		{"--root=/none start |", ""},
 		{"start |", "coop versus"},
 		{"start Wrong! |", ""},
+		{"--host games1 st|", "start stop status"},
+		{"--host games1 start |", ""}, // these are not ours to know
+		{"--host games1 init coop |", ":file"},
 		{"nonsense |", ""},
 		{"nonsense|", ""},
 		{"list --xml |", ""},
