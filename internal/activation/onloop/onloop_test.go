@@ -24,6 +24,10 @@ import (
 
 func TestMain(m *testing.M) { privatens.Main(m) }
 
+// A mount leaves its thread in the root directory, so that a relative path holds
+// no longer.
+var btrfsImage, _ = filepath.Abs("testdata/btrfs.img.gz.gz")
+
 // newHost returns an instance without layers whose root is the file system in
 // the image.
 func newHost(t *testing.T, image, fstype string) *activation.Activation {
@@ -107,7 +111,7 @@ func ext4(t *testing.T, args ...string) (image string) {
 func btrfs(t *testing.T) (image string) {
 	t.Helper()
 	privatens.Need(t)
-	in, err := os.Open("testdata/btrfs.img.gz.gz")
+	in, err := os.Open(btrfsImage)
 	must(t, err)
 	defer in.Close()
 	outer, err := gzip.NewReader(in)
