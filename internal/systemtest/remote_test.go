@@ -25,7 +25,7 @@ func TestOtherHost(t *testing.T) {
 		h.user("zoey", "--groups l4d2-admin")
 		h.loopback("zoey")
 		h.must(h.WriteFile("/root/far.yaml", []byte(yaml("far", 28110)), 0o644))
-		t.Cleanup(func() { h.sh("l4d2ctl delete --yes far") })
+		h.t.Cleanup(func() { h.sh("l4d2ctl delete --yes far") })
 		wantIn(t, "init", h.sh("l4d2ctl --host root@localhost init far /root/far.yaml"), "far: created")
 		wantIn(t, "start", h.sh("l4d2ctl --host zoey@localhost start far"), "far: started (pid ")
 		h.answers(28110)
@@ -67,7 +67,7 @@ func TestAnsible(t *testing.T) {
 	onEachWith(t, debian13, func(h *host) {
 		h.user("ellis", "")
 		h.loopback("ellis")
-		t.Cleanup(func() {
+		h.t.Cleanup(func() {
 			h.sh("l4d2ctl delete --yes one; l4d2ctl delete --yes two; rm -rf /etc/l4d2 /root/play")
 		})
 		playbook, err := h.ReadFile("/usr/share/doc/l4d2-host/examples/playbook.yml")
