@@ -1,6 +1,7 @@
 package fault
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"slices"
@@ -10,6 +11,7 @@ import (
 
 	"l4d2-host/internal/instance"
 	"l4d2-host/internal/overlay"
+	"l4d2-host/internal/record"
 )
 
 const serverConfig = "left4dead2/cfg/" + instance.ServerConfigFile
@@ -70,12 +72,32 @@ func inspectHelper(w *world, j job, r run, before state) {
 	w.same("the rest", before.rest, w.rest())
 	w.kept(before.upper.without(passing...), look(w.layout.Upper(w.name), false).without(passing...))
 	for _, name := range names(w.layout.Runtime(w.name)) {
-		if !slices.Contains([]string{"upper", "work", "merged", "lock", ".upper.new", ".work.new", ".merged.new"}, name) {
+		if !slices.Contains(slices.Concat(records, unfinished), name) {
 			w.problem("there is runtime/%s/%s", w.name, name)
 		}
 	}
+	w.recorded()
 	w.unlocked(w.layout.Lock(w.name))
 	w.before = before
+}
+
+// records are what the helper writes down about a run; nothing depends on them.
+var records = []string{instance.StartedFile, instance.EndedFile}
+
+// unfinished is what else may be in the runtime directory until the next mount.
+var unfinished = []string{
+	"upper", "work", "merged", "lock", ".upper.new", ".work.new", ".merged.new",
+	"." + instance.StartedFile + ".l4d2-host", "." + instance.EndedFile + ".l4d2-host",
+}
+
+// recorded checks that each record is whole, if it is there.
+func (w *world) recorded() {
+	if _, err := record.ReadStart(w.layout, w.name); err != nil && !errors.Is(err, record.ErrNone) {
+		w.problem("%v", err)
+	}
+	if _, err := record.ReadEnd(w.layout, w.name); err != nil && !errors.Is(err, record.ErrNone) {
+		w.problem("%v", err)
+	}
 }
 
 // kept checks that upper is as it was, but for server.cfg, which is whole, and
@@ -169,7 +191,9 @@ func (w *world) down() {
 		return
 	}
 	dir := w.layout.Runtime(w.name)
-	if got, want := names(dir), []string{"lock", "merged", "upper", "work"}; !slices.Equal(got, want) {
+	w.recorded()
+	got := slices.DeleteFunc(names(dir), func(name string) bool { return slices.Contains(records, name) })
+	if want := []string{"lock", "merged", "upper", "work"}; !slices.Equal(got, want) {
 		w.problem("runtime/%s holds %q, want %q", w.name, got, want)
 	}
 	for _, empty := range []string{"merged", "work"} {

@@ -230,5 +230,9 @@ func (w *world) arrange(program string, args ...string) {
 }
 
 func (w *world) environment() []string {
-	return []string{"L4D2_ROOT=" + w.layout.Root()}
+	return []string{
+		"L4D2_ROOT=" + w.layout.Root(),
+		// as systemd tells the steps after a run (systemd.exec(5))
+		"SERVICE_RESULT=success", "EXIT_CODE=exited", "EXIT_STATUS=0",
+	}
 }
