@@ -208,7 +208,7 @@ func (s *Store) checkLayer(dir int, layer instance.Name) error {
 		if found, _ := present(path); found {
 			return fmt.Errorf("%s is a symbolic link to nothing", path)
 		}
-		return fmt.Errorf("there is no %s: put the mod there first", path)
+		return fmt.Errorf("there is no %s: make the layer first, with l4d2ctl layer add", path)
 	}
 	return &os.PathError{Op: "open", Path: path, Err: err}
 }

@@ -98,7 +98,7 @@ func TestInitRefuses(t *testing.T) {
 		prepare                  func(t *testing.T, s *Store)
 	}{
 		{"bad spec", "port: 0\nx: 1\n", "spec.yaml:1: port: \"0\" is not a port: use a number from 1 to 65535\nspec.yaml:2: unknown key", "", nil},
-		{"no layer", "port: 1\noverlays:\n- mod\n- x\n", `spec.yaml:4: overlays: layer "x": there is no ROOT/overlays/x: put the mod there first`, "", nil},
+		{"no layer", "port: 1\noverlays:\n- mod\n- x\n", `spec.yaml:4: overlays: layer "x": there is no ROOT/overlays/x: make the layer first, with l4d2ctl layer add`, "", nil},
 		{"layer a file", "port: 1\noverlays: [x]\n", `spec.yaml:2: overlays: layer "x": ROOT/overlays/x is not a directory`, "",
 			func(t *testing.T, s *Store) { put(t, s.Layout.Overlay("x"), "") }},
 		{"layer leaves", "port: 1\noverlays: [x]\n", `spec.yaml:2: overlays: layer "x": ROOT/overlays/x is a symbolic link out of ROOT/overlays: link to a name beside it`, "",
@@ -127,8 +127,8 @@ func TestInitRefuses(t *testing.T) {
 			}},
 		{"all at once", "port: 7\noverlays: [x, y]\n", "installation: stat ROOT/installation: no such file or directory\n" +
 			"spec.yaml:1: port: 7 is taken by instance b (ROOT/instances/b/instance.yaml:1)\n" +
-			"spec.yaml:2: overlays: layer \"x\": there is no ROOT/overlays/x: put the mod there first\n" +
-			"spec.yaml:2: overlays: layer \"y\": there is no ROOT/overlays/y: put the mod there first",
+			"spec.yaml:2: overlays: layer \"x\": there is no ROOT/overlays/x: make the layer first, with l4d2ctl layer add\n" +
+			"spec.yaml:2: overlays: layer \"y\": there is no ROOT/overlays/y: make the layer first, with l4d2ctl layer add",
 			"install the game there with steamcmd, or make a symbolic link to where it is",
 			func(t *testing.T, s *Store) {
 				initialise(t, s, "b", "port: 7\n", Created)
