@@ -20,7 +20,7 @@ type checkCommand struct {
 
 // Help is what --help prints besides.
 func (*checkCommand) Help() string {
-	return "Looks at the machine and the instances for everything that can keep a server from starting or from keeping what it writes, and says what to do. " +
+	return "Looks for everything that can keep a server from starting or from keeping what it writes, and says what to do. " +
 		"It changes nothing. Exits with 1 if there is an error; a warning is none. Without root it checks what it can.\n\n" +
 		"Example: l4d2ctl check"
 }

@@ -124,7 +124,7 @@ type commandLine struct {
 	Complete completeCommand `cmd:"" hidden:"" passthrough:"" help:"Complete a command line, for the shells."`
 
 	Init    initCommand    `cmd:"" help:"Make an instance, or apply its changed spec."`
-	Start   startCommand   `cmd:"" help:"Start instances and wait until they run."`
+	Start   startCommand   `cmd:"" help:"Start instances and wait until players can join."`
 	Stop    stopCommand    `cmd:"" help:"Stop instances and wait until they are unmounted."`
 	Restart restartCommand `cmd:"" help:"Stop and start instances, so that they take up a changed spec."`
 	Delete  deleteCommand  `cmd:"" help:"Stop an instance and remove it with all its state."`
@@ -133,9 +133,9 @@ type commandLine struct {
 	Logs    logsCommand    `cmd:"" help:"Show what the journal has of an instance."`
 	Console consoleCommand `cmd:"" help:"Run commands on a server's console (RCON)."`
 	Show    showCommand    `cmd:"" help:"Show an instance's spec, generated files and command line."`
-	Layer   layerCommand   `cmd:"" help:"Add, update, inspect and remove layers."`
-	Check   checkCommand   `cmd:"" help:"Look for what is wrong with the machine and its instances."`
 	Edit    editCommand    `cmd:"" help:"Change an instance's spec in an editor."`
+	Check   checkCommand   `cmd:"" help:"Look for what is wrong with the machine and its instances."`
+	Layer   layerCommand   `cmd:"" help:"Add, update, inspect and remove layers."`
 
 	Diff      diffCommand      `cmd:"" help:"Show what a server has changed in its files."`
 	Which     whichCommand     `cmd:"" help:"Show which layer a file comes from, and what it shadows."`

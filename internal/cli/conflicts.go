@@ -14,7 +14,7 @@ type conflictsCommand struct {
 }
 
 func (c *conflictsCommand) Help() string {
-	return "Lists the files that more than one layer brings, the installation included, the winner first. " +
+	return "The installation counts as a layer; the layer that wins comes first. " +
 		"What the server itself has written is not looked at: see " + program + " diff.\n\n" +
 		"Example: " + program + " conflicts versus"
 }

@@ -28,7 +28,7 @@ type statusCommand struct {
 
 // Help is what --help prints besides.
 func (*statusCommand) Help() string {
-	return "Also says how the last run ended, and what a restart would change. What this user may not see is named.\n\n" +
+	return "Its state and answer, how its last run ended, what it uses, and its layers. What this user may not see is named.\n\n" +
 		"Example: l4d2ctl status versus --players"
 }
 
