@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strconv"
 
 	"github.com/klauspost/compress/zstd"
 	"golang.org/x/sys/unix"
@@ -55,11 +56,15 @@ func (f *File) Commit() (int64, error) {
 		err = f.file.Sync()
 	}
 	info, statErr := f.file.Stat()
-	if err = errors.Join(err, statErr, f.file.Close()); err == nil {
-		// A link, unlike a rename, replaces nothing.
-		err = os.Link(f.temporary, f.path)
+	if err = errors.Join(err, statErr); err == nil {
+		// A link, unlike a rename, replaces nothing. By the descriptor: the temporary
+		// name may be another's by now, who writes to the same path.
+		from := "/proc/self/fd/" + strconv.Itoa(int(f.file.Fd()))
+		if err = unix.Linkat(unix.AT_FDCWD, from, unix.AT_FDCWD, f.path, unix.AT_SYMLINK_FOLLOW); err != nil {
+			err = &os.LinkError{Op: "link", Old: f.temporary, New: f.path, Err: err}
+		}
 	}
-	err = errors.Join(err, os.Remove(f.temporary))
+	err = errors.Join(err, f.file.Close(), os.Remove(f.temporary))
 	if err != nil {
 		return 0, err
 	}

@@ -18,8 +18,14 @@ import (
 	"l4d2-host/internal/layers"
 )
 
-// maxEntries bounds the memory for the directories; a server writes thousands.
-const maxEntries = 10_000_000
+const (
+	// maxEntries bounds the time; a server writes thousands.
+	maxEntries = 10_000_000
+	// maxKept, in bytes, bounds the memory for the directories, each counted with
+	// directorySize and its name.
+	maxKept       = 256 << 20
+	directorySize = 128
+)
 
 type unpacker struct {
 	ctx   context.Context
@@ -30,6 +36,7 @@ type unpacker struct {
 	parentName string
 	directories
 	entries int
+	kept    int   // bytes, see maxKept
 	room    int64 // bytes that files may still claim
 	fresh   int64 // bytes written since the disk was last looked at
 }
@@ -38,9 +45,22 @@ type unpacker struct {
 type directories []directory
 
 type directory struct {
-	name   string
-	header *tar.Header
-	opaque bool
+	name     string
+	uid, gid int
+	mode     uint32
+	times    []unix.Timespec
+	opaque   bool
+}
+
+// later keeps of a directory's header what finish needs, and no more: its
+// strings are parts of a buffer that may be 1 MiB long.
+func (u *unpacker) later(name string, h *tar.Header, opaque bool) error {
+	if u.kept += len(name) + directorySize; u.kept > maxKept {
+		return errors.New("too many directories")
+	}
+	uid, gid := u.ids(h)
+	u.directories = append(u.directories, directory{strings.Clone(name), uid, gid, uint32(h.Mode) & 0o3777, times(h), opaque})
+	return nil
 }
 
 func (u *unpacker) close() {
@@ -73,8 +93,7 @@ func (u *unpacker) make(name string, opaque bool, h *tar.Header, content io.Read
 		if u.entries > 1 {
 			return errors.New("comes twice or too late")
 		}
-		u.directories = append(u.directories, directory{name, h, false})
-		return nil
+		return u.later(name, h, false)
 	}
 	if u.entries == 1 {
 		return errors.New("comes before its directory")
@@ -85,7 +104,9 @@ func (u *unpacker) make(name string, opaque bool, h *tar.Header, content io.Read
 	base := path.Base(name)
 	switch h.Typeflag {
 	case tar.TypeDir:
-		u.directories = append(u.directories, directory{name, h, opaque})
+		if err := u.later(name, h, opaque); err != nil {
+			return err
+		}
 		return unix.Mkdirat(u.parent, base, 0o700)
 	case tar.TypeReg:
 		return u.file(base, h, content)
@@ -270,7 +291,7 @@ func (u *unpacker) finish() error {
 	}
 	for i := len(u.directories) - 1; i >= 0; i-- {
 		if err := u.finishDirectory(u.directories[i]); err != nil {
-			return fmt.Errorf("entry %q: %w", u.directories[i].header.Name, err)
+			return fmt.Errorf("entry %q: %w", path.Join(upperName, u.directories[i].name), err)
 		}
 	}
 	return nil
@@ -287,12 +308,11 @@ func (u *unpacker) finishDirectory(d directory) error {
 			return err
 		}
 	}
-	uid, gid := u.ids(d.header)
-	if err := unix.Fchown(fd, uid, gid); err != nil {
+	if err := unix.Fchown(fd, d.uid, d.gid); err != nil {
 		return err
 	}
-	if err := unix.Fchmod(fd, uint32(d.header.Mode)&0o3777); err != nil {
+	if err := unix.Fchmod(fd, d.mode); err != nil {
 		return err
 	}
-	return unix.UtimesNanoAt(fd, ".", times(d.header), 0)
+	return unix.UtimesNanoAt(fd, ".", d.times, 0)
 }

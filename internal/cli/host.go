@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 
 	"github.com/coreos/go-systemd/v22/unit"
@@ -104,22 +105,20 @@ func (p *Program) aloneIn(args []string) bool {
 	return err == nil && line.Host.Zero()
 }
 
-// withoutHost returns args without --host, in all the ways to write it.
+// withoutHost returns args without --host, in all the ways to write it: without
+// the first, as what looks like it behind that can be a word for the console.
 func withoutHost(args []string) []string {
-	var rest []string
-	for i := 0; i < len(args); i++ {
-		a := args[i]
+	for i, a := range args {
 		switch {
 		case a == "--":
-			return append(rest, args[i:]...)
-		case a == "--host" || a == "-H":
-			i++ // its value
+			return slices.Clone(args)
+		case a == "--host" || a == "-H": // and its value
+			return slices.Concat(args[:i], args[min(i+2, len(args)):])
 		case strings.HasPrefix(a, "--host="), strings.HasPrefix(a, "-H"):
-		default:
-			rest = append(rest, a)
+			return slices.Concat(args[:i], args[i+1:])
 		}
 	}
-	return rest
+	return slices.Clone(args)
 }
 
 func isTerminalFile(stream any) bool {

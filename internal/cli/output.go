@@ -116,7 +116,8 @@ func (o *output) report(verb string, err error) {
 	}
 	var text strings.Builder
 	for _, line := range strings.Split(strings.TrimRight(err.Error(), "\n"), "\n") {
-		fmt.Fprintf(&text, "%s%s\n", prefix, line)
+		// Not every package quotes what is anyone's: a tag in a backup's spec, say.
+		fmt.Fprintf(&text, "%s%s\n", prefix, printable.Line(line))
 	}
 	var p *problem
 	if !errors.As(err, &p) {

@@ -87,28 +87,51 @@ func openProgram(path string) (*elf.File, error) {
 	return openELF(path)
 }
 
-// openELF follows links: libraries mostly are some.
+// openELF follows links: libraries mostly are some. What is there can be
+// exchanged at any moment, also for a FIFO or a device: so it is looked at
+// before it is opened, and that very file is opened.
 func openELF(path string) (*elf.File, error) {
-	info, err := os.Stat(path)
+	pinned, err := unix.Open(path, unix.O_PATH|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return nil, err
+		return nil, &fs.PathError{Op: "open", Path: path, Err: err}
 	}
-	if !info.Mode().IsRegular() {
+	defer unix.Close(pinned)
+	var st unix.Stat_t
+	if err := unix.Fstat(pinned, &st); err != nil {
+		return nil, &fs.PathError{Op: "stat", Path: path, Err: err}
+	}
+	if st.Mode&unix.S_IFMT != unix.S_IFREG {
 		return nil, errNotRunnable
 	}
-	f, err := elf.Open(path)
-	var format *elf.FormatError
-	if errors.As(err, &format) || err != nil && !errors.Is(err, fs.ErrPermission) && !errors.Is(err, fs.ErrNotExist) {
-		return nil, errNotRunnable
-	}
+	fd, err := unix.Open("/proc/self/fd/"+strconv.Itoa(pinned), unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return nil, err
+		return nil, &fs.PathError{Op: "open", Path: path, Err: err}
 	}
-	if f.Machine != elf.EM_386 && f.Machine != elf.EM_X86_64 {
-		f.Close()
+	// Closed with the last use of it: elf.File closes only what it opened.
+	f, err := elf.NewFile(&bounded{os.NewFile(uintptr(fd), path), maxELF})
+	if err != nil || f.Machine != elf.EM_386 && f.Machine != elf.EM_X86_64 {
 		return nil, errNotRunnable
 	}
 	return f, nil
+}
+
+// maxELF, in bytes, is more than the headers and the names of the sections of
+// any program.
+const maxELF = 256 << 10
+
+// bounded reads so much and no more: package elf reads the names of sections
+// into memory, and a file of the game's user can have terabytes of them, in
+// holes.
+type bounded struct {
+	file *os.File
+	left int
+}
+
+func (b *bounded) ReadAt(p []byte, offset int64) (int, error) {
+	if b.left -= len(p); b.left < 0 {
+		return 0, errNotRunnable
+	}
+	return b.file.ReadAt(p, offset)
 }
 
 // maxInterpreter bounds what is read of a file of the game's user.

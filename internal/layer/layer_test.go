@@ -161,7 +161,24 @@ func TestVersions(t *testing.T) {
 		t.Errorf("now %s, before %s, %v", c.text(t, "own"), old, err)
 	}
 
+	// It stays, and so does a version that another layer is a link to.
+	must(t, os.Symlink(".own.v1", c.Layout.Overlay("pinned")))
+	for _, text := range []string{"2", "3", "4"} {
+		_, err = c.put(t, "own", "a.tar", of(text), "", true)
+		must(t, err)
+	}
+	if got := c.hiddenNames(t); got != ".a.v3 .a.v4 .own.v0 .own.v1 .own.v3 .own.v4" {
+		t.Errorf("kept: %s", got)
+	}
+
 	// What a crash leaves is cleared away by the next change.
+	must(t, os.Mkdir(c.Layout.Overlay("cut"), 0o755))
+	must(t, os.Symlink(".cut.v1", c.Layout.Overlays()+"/.cut.v0"))
+	_, err = c.put(t, "cut", "a.tar", of("whole"), "", true)
+	must(t, err)
+	if got := c.text(t, "cut"); got != "whole" {
+		t.Errorf("after a run that was killed: %s", got)
+	}
 	must(t, os.MkdirAll(c.Layout.Overlays()+"/.a.new/content/junk", 0o700))
 	must(t, os.Symlink("/etc", c.Layout.Overlays()+"/.a.link"))
 	if found, err := c.LeftOvers(); err != nil || len(found) != 2 {
@@ -169,7 +186,7 @@ func TestVersions(t *testing.T) {
 	}
 	_, err = c.put(t, "a", "a.tar", of("6"), "", true)
 	must(t, err)
-	if got := c.hiddenNames(t); got != ".a.v4 .a.v5 .own.v0 .own.v1" {
+	if got := c.hiddenNames(t); got != ".a.v4 .a.v5 .cut.v0 .cut.v1 .own.v0 .own.v1 .own.v3 .own.v4" {
 		t.Errorf("kept: %s", got)
 	}
 }

@@ -147,7 +147,9 @@ func (ch *change) unpack(ctx context.Context, src *Source, under string) (Plan, 
 	}
 	plan := Plan{From: Root, Under: under, Files: s.Files, Bytes: s.Bytes}
 	if under == "" {
-		plan.From, plan.Under, err = findPlace(&layers.Layer{Name: "the archive", Dir: fd})
+		if plan.From, plan.Under, err = findPlace(&layers.Layer{Name: "the archive", Dir: fd}); err == nil {
+			err = s.leaving(plan.From)
+		}
 	}
 	return plan, err
 }
@@ -239,6 +241,12 @@ func (ch *change) point(to string) error {
 	}
 	// A directory that the operator made becomes version 0, in the same rename.
 	first := version(ch.name, 0)
+	// A link there is of a run that was killed between the two renames.
+	if err := unix.Fstatat(ch.dir, first, &st, unix.AT_SYMLINK_NOFOLLOW); err == nil && st.Mode&unix.S_IFMT == unix.S_IFLNK {
+		if err := unix.Unlinkat(ch.dir, first, 0); err != nil {
+			return fail(err)
+		}
+	}
 	if err := unix.Renameat2(ch.dir, link, ch.dir, first, unix.RENAME_NOREPLACE); err != nil {
 		return fail(err)
 	}
@@ -248,15 +256,20 @@ func (ch *change) point(to string) error {
 	return nil
 }
 
-// prune removes the versions that nobody runs with, but for the one that is now
-// and the one before it.
+// prune removes the versions that nobody runs with and no other layer is a link
+// to, but for the one that is now and the one before it. Version 0 was not made
+// here: it is the operator's to remove.
 func (ch *change) prune(now, before int) error {
 	numbers, err := ch.versions(ch.name)
 	if err != nil {
 		return err
 	}
+	targets, err := ch.targets()
+	if err != nil {
+		return err
+	}
 	for _, number := range numbers {
-		if number == now || number == before {
+		if number == now || number == before || number == 0 || targets[version(ch.name, number)] {
 			continue
 		}
 		if err := ch.removeUnused(version(ch.name, number)); err != nil && !errors.Is(err, ErrUsed) {

@@ -100,6 +100,21 @@ func (ch *change) links() ([]instance.Name, error) {
 	return links, nil
 }
 
+// targets is what the layers that are links lead to.
+func (ch *change) targets() (map[string]bool, error) {
+	names, err := ch.Names()
+	if err != nil {
+		return nil, err
+	}
+	targets := map[string]bool{}
+	for _, n := range names {
+		if target, err := os.Readlink(filepath.Join(ch.Layout.Overlays(), string(n))); err == nil {
+			targets[filepath.Clean(target)] = true
+		}
+	}
+	return targets, nil
+}
+
 func join(names []instance.Name) string {
 	texts := make([]string, len(names))
 	for i, n := range names {

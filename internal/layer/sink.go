@@ -46,6 +46,7 @@ type sink struct {
 	Files int
 	Bytes int64
 	seen  map[string]claimed // by the path in lower case
+	up    map[string]int     // of each link that begins so, how many ".."
 }
 
 type claimed struct {
@@ -59,7 +60,7 @@ func newSink(ctx context.Context, dir int, owner activation.Owner, packed int64)
 		return nil, fmt.Errorf("statfs: %w", err)
 	}
 	room := int64(fs.Bavail)*fs.Bsize - reserve
-	return &sink{ctx: ctx, dir: dir, owner: owner, packed: packed, room: room, seen: map[string]claimed{}}, nil
+	return &sink{ctx: ctx, dir: dir, owner: owner, packed: packed, room: room, seen: map[string]claimed{}, up: map[string]int{}}, nil
 }
 
 // refuse is the error about one entry; its name is anyone's text.
@@ -97,7 +98,9 @@ func clean(name string) (string, error) {
 	if strings.Count(p, "/") >= maxDepth {
 		return "", refuse(name, "nested deeper than %d directories", maxDepth)
 	}
-	return p, nil
+	// The name is a part of the entry's PAX header, which may be 1 MiB long and
+	// would be kept with it.
+	return strings.Clone(p), nil
 }
 
 // claim takes the path for one entry, and those of its parents for
@@ -120,6 +123,10 @@ func (s *sink) take(p string, dir bool) error {
 	before, taken := s.seen[key]
 	switch {
 	case !taken:
+		// Parents count as well: one file can have dozens that nothing else names.
+		if len(s.seen) == maxFiles {
+			return fmt.Errorf("more than %d files and directories", maxFiles)
+		}
 		s.seen[key] = claimed{p, dir}
 	case before.path != p:
 		return refuse(p, "%s is there too, and differs in upper and lower case alone", strconv.Quote(before.path))
@@ -250,6 +257,9 @@ func (s *sink) Link(name, target string) error {
 	if target == "" || strings.HasPrefix(target, "/") || up > strings.Count(p, "/") || len(target) > maxPath {
 		return refuse(name, "a symbolic link that leaves the layer: %s", strconv.Quote(target))
 	}
+	if up > 0 {
+		s.up[p] = up
+	}
 	dir, err := s.below(path.Dir(p))
 	if err != nil {
 		return err
@@ -259,6 +269,17 @@ func (s *sink) Link(name, target string) error {
 		return explain(p, err)
 	}
 	return explain(p, unix.Fchownat(dir, path.Base(p), s.owner.UID, s.owner.GID, unix.AT_SYMLINK_NOFOLLOW))
+}
+
+// leaving returns an error if a link stays in the archive but leaves dir, which
+// is all of it that is taken.
+func (s *sink) leaving(dir string) error {
+	for p, up := range s.up {
+		if inside, ok := strings.CutPrefix(p, dir+"/"); ok && up > strings.Count(inside, "/") {
+			return refuse(p, "a symbolic link that leaves the layer, whose contents are those of %s", strconv.Quote(dir))
+		}
+	}
+	return nil
 }
 
 // onlyReader hides WriteTo, which would go past the bounds of writer's chunks.

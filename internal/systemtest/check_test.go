@@ -120,7 +120,7 @@ func TestCheckFinds(t *testing.T) {
 				"warning ill files", instance + "/server.cfg"},
 			"readable by all":      {"chmod 644 " + instance + "/server.cfg", "chmod 640 " + instance + "/server.cfg", "warning ill files", instance + "/server.cfg"},
 			"runtime is another's": {"chown l4d2 " + left, "chown root " + left, "error ill tree", "others than root can write it"},
-			"port taken": {"systemd-run -q --unit=squat-ill -p WorkingDirectory=/var/lib/l4d2/installation /var/lib/l4d2/installation/srcds_linux -game left4dead2 -ip 0.0.0.0 -port 28501 && until ss -Hlun 'sport = :28501' | grep -q .; do sleep 0.05; done",
+			"port taken": {"cp -a /var/lib/l4d2/installation /root/squat && systemd-run -q --unit=squat-ill -p WorkingDirectory=/root/squat /root/squat/srcds_linux -game left4dead2 -ip 0.0.0.0 -port 28501 && until ss -Hlun 'sport = :28501' | grep -q .; do sleep 0.05; done",
 				"systemctl stop squat-ill", "error  ports", `unit "squat-ill.service"`},
 			"unit edited": {"mkdir -p /usr/local/lib/systemd/system && cp /usr/lib/systemd/system/l4d2.target /usr/local/lib/systemd/system/ && echo '# mine' >>/usr/local/lib/systemd/system/l4d2.target",
 				"rm /usr/local/lib/systemd/system/l4d2.target", "warning  unit", "/usr/local/lib/systemd/system/l4d2.target is not as this version"},
