@@ -115,6 +115,17 @@ func TestWatcherIsNoChildOfTheGame(t *testing.T) {
 		t.Fatalf("%q, %v", got, err)
 	}
 
+	// The shell's env is a child of its own, until the shell is the sleep.
+	for end := time.Now().Add(time.Minute); ; time.Sleep(10 * time.Millisecond) {
+		name, _ := os.ReadFile(fmt.Sprintf("/proc/%d/comm", cmd.Process.Pid))
+		if string(name) == "sleep\n" {
+			break
+		}
+		if time.Now().After(end) {
+			t.Fatalf("the game is still %q", name)
+		}
+	}
+
 	var watcher int
 	for _, pid := range pids(t) {
 		status, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
