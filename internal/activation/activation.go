@@ -101,6 +101,12 @@ func (a *Activation) Mount() (err error) {
 
 // mount does what follows once the mount point is known to be free.
 func (a *Activation) mount(dir int, target overlay.Target, env instance.Env, config []byte) error {
+	// Until this start is written down, nobody else knows what it is made of.
+	releases, err := a.shareReleases()
+	if err != nil {
+		return err
+	}
+	defer releases.Unlock()
 	at := time.Now()
 	stack, err := a.openStack(dir, env, true)
 	defer stack.close()
@@ -133,12 +139,12 @@ func (a *Activation) mount(dir int, target overlay.Target, env instance.Env, con
 }
 
 func (a *Activation) writeDown(dir int, r record.Start, s stack) error {
-	for _, lower := range s.Lowers {
+	for i, lower := range s.Lowers {
 		d, err := record.DirectoryOf(lower.FD)
 		if err != nil {
 			return err
 		}
-		r.Layers = append(r.Layers, d)
+		r.Layers = append(r.Layers, record.Layer{Name: s.names[i], Directory: d})
 	}
 	return record.WriteStart(dir, a.Owner.GID, r)
 }
@@ -244,6 +250,16 @@ func (a *Activation) lock() (*lockfile.Lock, error) {
 	if errors.Is(err, lockfile.ErrHeld) {
 		a.Log.Info("waiting for another process that holds %s", path)
 		return lockfile.Acquire(path)
+	}
+	return lock, err
+}
+
+// shareReleases keeps the releases from being removed. Without a directory of
+// releases, as under a root of a version that had none, there are none.
+func (a *Activation) shareReleases() (*lockfile.Lock, error) {
+	lock, err := lockfile.Share(a.Layout.ReleasesLock())
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
 	}
 	return lock, err
 }

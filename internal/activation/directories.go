@@ -10,6 +10,7 @@ import (
 
 	"l4d2-host/internal/advice"
 	"l4d2-host/internal/beneath"
+	"l4d2-host/internal/chain"
 	"l4d2-host/internal/instance"
 	"l4d2-host/internal/layers"
 	"l4d2-host/internal/overlay"
@@ -94,6 +95,7 @@ func makeNew(parent int, name string, uid, gid int, mode uint32) error {
 // stack is an overlay.Stack that knows the paths of its layers.
 type stack struct {
 	overlay.Stack
+	names    []string // as package chain expands them
 	paths    []string
 	overlays int // the directory of the layers
 }
@@ -136,18 +138,22 @@ func (a *Activation) openStack(dir int, env instance.Env, create bool) (stack, e
 	return s, err
 }
 
+// openLayers opens what lowers, in the words of instance.env, stand for.
 func (a *Activation) openLayers(s *stack, lowers []string) error {
 	var err error
+	if s.names, err = a.expand(lowers); err != nil {
+		return err
+	}
 	s.overlays, err = unix.Open(a.Layout.Overlays(), unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return &os.PathError{Op: "open", Path: a.Layout.Overlays(), Err: err}
 	}
-	for i, layer := range lowers {
+	for i, layer := range s.names {
 		path := filepath.Join(a.Layout.Root(), layer)
 		s.paths = append(s.paths, path)
 		fd, direct, err := layers.OpenDir(s.overlays, layer, path)
 		if err != nil {
-			return layers.Explain(i, path, err)
+			return layers.Explain(i, layer, path, err)
 		}
 		lower := overlay.Lower{FD: fd, Parent: overlay.Unknown}
 		if direct {
@@ -156,6 +162,32 @@ func (a *Activation) openLayers(s *stack, lowers []string) error {
 		s.Lowers = append(s.Lowers, lower)
 	}
 	return a.checkInstallation(s)
+}
+
+// expand lets nobody but root say which directories a release stands for: they
+// are opened as root.
+func (a *Activation) expand(lowers []string) ([]string, error) {
+	expanded, err := chain.Expand(a.Layout, lowers)
+	if err != nil {
+		return nil, err
+	}
+	for i, layer := range expanded {
+		n, isRelease := chain.Of(layer)
+		if !isRelease {
+			continue
+		}
+		for _, dir := range []string{a.Layout.Releases(), a.Layout.Release(n)} {
+			st, err := unixLstat(dir)
+			if err != nil {
+				return nil, layers.Explain(i, layer, dir, err)
+			}
+			if st.Mode&unix.S_IFMT != unix.S_IFDIR || st.Uid != 0 || st.Mode&0o022 != 0 {
+				return nil, advice.With(fmt.Errorf("%s: not a directory that only root can write (owner %d, mode %#o)", dir, st.Uid, st.Mode&0o7777),
+					"chown root "+dir+" && chmod go-w "+dir)
+			}
+		}
+	}
+	return expanded, nil
 }
 
 // serverBinary is what the unit starts, in the game's root.
@@ -171,10 +203,10 @@ func (a *Activation) checkInstallation(s *stack) error {
 			return nil
 		}
 		if !errors.Is(err, unix.ENOENT) {
-			return layers.Explain(i, s.paths[i], fmt.Errorf("look for %s: %w", serverBinary, err))
+			return layers.Explain(i, s.names[i], s.paths[i], fmt.Errorf("look for %s: %w", serverBinary, err))
 		}
 	}
-	return advice.With(fmt.Errorf("there is no game in %s: it has no %s", a.Layout.Installation(), serverBinary),
+	return advice.With(fmt.Errorf("there is no game in %s: it has no %s", s.paths[len(s.paths)-1], serverBinary),
 		"install the Left 4 Dead 2 dedicated server (Steam app 222860) there with steamcmd")
 }
 
@@ -182,7 +214,7 @@ func (a *Activation) checkInstallation(s *stack) error {
 func (s *stack) explain(err error) error {
 	var e *overlay.LayerError
 	if errors.As(err, &e) {
-		return layers.Explain(e.Layer, s.paths[e.Layer], e.Err)
+		return layers.Explain(e.Layer, s.names[e.Layer], s.paths[e.Layer], e.Err)
 	}
 	return err
 }

@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"l4d2-host/internal/advice"
+	"l4d2-host/internal/chain"
 	"l4d2-host/internal/instance"
 	"l4d2-host/internal/overlay"
 	"l4d2-host/internal/record"
@@ -66,10 +67,12 @@ func (h *host) wantWrittenDown(before time.Time) {
 	config, err := os.ReadFile(h.Layout.ServerConfig("a"))
 	must(h.t, err)
 	want := record.Start{At: r.At, Env: env, ServerConfig: config}
-	for _, lower := range env.Lowers {
+	names, err := chain.Expand(h.Layout, env.Lowers)
+	must(h.t, err)
+	for _, lower := range names {
 		var st unix.Stat_t
 		must(h.t, unix.Stat(filepath.Join(h.Layout.Root(), lower), &st))
-		want.Layers = append(want.Layers, record.Directory{Dev: st.Dev, Ino: st.Ino})
+		want.Layers = append(want.Layers, record.Layer{Name: lower, Directory: record.Directory{Dev: st.Dev, Ino: st.Ino}})
 	}
 	if !reflect.DeepEqual(r, want) || r.At.Before(before) || r.At.After(time.Now()) {
 		h.t.Errorf("written down: %+v\nwant %+v, after %v", r, want, before)

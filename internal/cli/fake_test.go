@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"l4d2-host/internal/activation"
+	"l4d2-host/internal/chain"
 	"l4d2-host/internal/instance"
 	"l4d2-host/internal/privatens"
 	"l4d2-host/internal/record"
@@ -241,13 +242,15 @@ func (h *host) writeStart(n instance.Name) {
 	config, err := os.ReadFile(h.layout.ServerConfig(n))
 	must(h.t, err)
 	r := record.Start{At: time.Now(), Env: env, ServerConfig: config}
-	for _, lower := range env.Lowers {
+	names, err := chain.Expand(h.layout, env.Lowers)
+	must(h.t, err)
+	for _, lower := range names {
 		f, err := os.Open(filepath.Join(h.layout.Root(), lower))
 		must(h.t, err)
 		d, err := record.DirectoryOf(int(f.Fd()))
 		must(h.t, err)
 		must(h.t, f.Close())
-		r.Layers = append(r.Layers, d)
+		r.Layers = append(r.Layers, record.Layer{Name: lower, Directory: d})
 	}
 	dir, err := os.Open(h.layout.Runtime(n))
 	must(h.t, err)

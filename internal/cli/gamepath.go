@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 
+	"l4d2-host/internal/chain"
 	"l4d2-host/internal/instance"
 	"l4d2-host/internal/layers"
 	"l4d2-host/internal/printable"
@@ -90,7 +91,7 @@ func (s *session) openStack(n instance.Name) (stack, error) {
 	return stack{upper, lowers}, nil
 }
 
-// layersOf returns the layers in the words of instance.env: of the start that
+// layersOf returns the layers, as package chain expands them: of the start that
 // is still mounted, or of the next one.
 func (s *session) layersOf(n instance.Name) ([]string, error) {
 	mounted, err := s.mounted(n, true)
@@ -99,11 +100,14 @@ func (s *session) layersOf(n instance.Name) ([]string, error) {
 	}
 	if mounted {
 		if start, err := record.ReadStart(s.layout, n); err == nil {
-			return start.Env.Lowers, nil
+			return start.Names(), nil
 		}
 	}
 	env, err := instance.ReadEnv(s.layout, n)
-	return env.Lowers, err
+	if err != nil {
+		return nil, err
+	}
+	return chain.Expand(s.layout, env.Lowers)
 }
 
 func (k stack) close() {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"path"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -13,6 +14,7 @@ import (
 	"github.com/kballard/go-shellquote"
 	"golang.org/x/sys/unix"
 
+	"l4d2-host/internal/chain"
 	"l4d2-host/internal/envfile"
 	"l4d2-host/internal/instance"
 	"l4d2-host/internal/layers"
@@ -25,7 +27,7 @@ import (
 
 // change is one thing that a restart would change.
 type change struct {
-	What   string `json:"what"`   // port, arguments, layers, layer NAME, server.cfg, unit
+	What   string `json:"what"`   // port, arguments, release, layers, layer NAME, server.cfg, unit
 	Detail string `json:"detail"` // in words, passwords masked
 }
 
@@ -78,8 +80,13 @@ func (s *session) addPending(ctx context.Context, v *status, u systemd.Unit, sta
 	if env.Args != start.Env.Args {
 		add("arguments", "%s instead of %s", commandLineOf(env.Args), commandLineOf(start.Env.Args))
 	}
-	if was := start.Env.Lowers; !slices.Equal(env.Lowers, was) {
-		add("layers", "%s", describeLayers(was, env.Lowers))
+	if was, will := operators(start.Env.Lowers), operators(env.Lowers); !slices.Equal(will, was) {
+		add("layers", "%s", describeLayers(was, will))
+	}
+	if detail, err := s.changedBase(start, env); err != nil {
+		v.Unknown.because("pending", err)
+	} else if detail != "" {
+		add("release", "%s", detail)
 	}
 	if !bytes.Equal(config, start.ServerConfig) {
 		add(instance.ServerConfigFile, "%s", describeLines(string(start.ServerConfig), string(config)))
@@ -144,7 +151,48 @@ func describeLayers(was, will []string) string {
 	return strings.Join(parts, ", ")
 }
 
-func layerName(lower string) string { return strings.TrimPrefix(lower, instance.OverlaysDir+"/") }
+// layerName is what the operator calls a layer.
+func layerName(lower string) string {
+	if _, isRelease := chain.Of(lower); isRelease {
+		return path.Dir(lower)
+	}
+	return strings.TrimPrefix(lower, instance.OverlaysDir+"/")
+}
+
+// operators are the layers above the game.
+func operators(lowers []string) []string {
+	return slices.DeleteFunc(slices.Clone(lowers), chain.IsBase)
+}
+
+// changedBase says what becomes of the game beneath the layers. What counts is
+// the directories: an installation that was made a release is still the same.
+func (s *session) changedBase(start *record.Start, next instance.Env) (string, error) {
+	names, err := chain.Expand(s.layout, next.Lowers)
+	if err != nil {
+		return "", err
+	}
+	was := slices.DeleteFunc(slices.Clone(start.Layers), func(l record.Layer) bool { return !chain.IsBase(l.Name) })
+	will := slices.DeleteFunc(names, func(name string) bool { return !chain.IsBase(name) })
+	same := len(was) == len(will)
+	for i := 0; same && i < len(will); i++ {
+		var st unix.Stat_t
+		p := filepath.Join(s.layout.Root(), will[i])
+		if err := unix.Stat(p, &st); err != nil {
+			return "", &fs.PathError{Op: "stat", Path: p, Err: err}
+		}
+		same = was[i].Directory == record.Directory{Dev: st.Dev, Ino: st.Ino}
+	}
+	switch {
+	case same, was[0].Name == instance.InstallationLayer && will[0] == was[0].Name:
+		return "", nil // or said with the layers
+	case layerName(was[0].Name) == layerName(will[0]):
+		return "another directory is at " + layerName(will[0]) + " now", nil
+	}
+	return baseName(will[0]) + " instead of " + baseName(was[0].Name), nil
+}
+
+// baseName is the name of a release, or "installation".
+func baseName(layer string) string { return path.Base(layerName(layer)) }
 
 // describeLines counts; the lines can hold passwords.
 func describeLines(was, will string) string {
@@ -175,11 +223,17 @@ func (s *session) addChangedLayers(ctx context.Context, v *status, start *record
 		return
 	}
 	defer unix.Close(overlays)
-	for i, lower := range start.Env.Lowers {
-		if !slices.Contains(next.Lowers, lower) {
+	for _, l := range start.Layers {
+		// Nobody writes to a release, but folding one into another links its files,
+		// and that shows as a change.
+		lower := l.Name
+		if _, isRelease := chain.Of(lower); isRelease || !slices.Contains(next.Lowers, lower) {
 			continue
 		}
-		detail, err := s.changedLayer(ctx, overlays, lower, start, start.Layers[i])
+		if now, err := chain.Current(s.layout); err == nil && now != "" && lower == instance.InstallationLayer {
+			continue
+		}
+		detail, err := s.changedLayer(ctx, overlays, lower, start, l.Directory)
 		if detail != "" {
 			v.Pending = append(v.Pending, change{"layer " + layerName(lower), detail})
 		}

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"l4d2-host/internal/a2s"
+	"l4d2-host/internal/chain"
 	"l4d2-host/internal/instance"
 	"l4d2-host/internal/layers"
 	"l4d2-host/internal/record"
@@ -69,7 +70,7 @@ type disk struct {
 }
 
 type statusLayer struct {
-	Name   string  `json:"name"` // of the layer, or "installation"
+	Name   string  `json:"name"` // of the layer, "installation", or "releases/NAME"
 	Path   string  `json:"path"`
 	Target *string `json:"target"` // where it leads, if it is a symbolic link
 }
@@ -245,18 +246,21 @@ func (s *session) addAnswer(v *status, start *record.Start, withPlayers bool) {
 
 // addLayers names the layers of the present run, or of the next.
 func (s *session) addLayers(v *status, start *record.Start) {
-	var env instance.Env
+	var names []string
 	if start != nil {
-		env = start.Env
+		names = start.Names()
 	} else {
-		var err error
-		if env, err = instance.ReadEnv(s.layout, v.Name); err != nil {
+		env, err := instance.ReadEnv(s.layout, v.Name)
+		if err == nil {
+			names, err = chain.Expand(s.layout, env.Lowers)
+		}
+		if err != nil {
 			v.Unknown.because("layers", err)
 			return
 		}
 	}
-	for _, lower := range env.Lowers {
-		l := statusLayer{Name: strings.TrimPrefix(lower, instance.OverlaysDir+"/"), Path: filepath.Join(s.layout.Root(), lower)}
+	for _, lower := range names {
+		l := statusLayer{Name: layerName(lower), Path: filepath.Join(s.layout.Root(), lower)}
 		if target, err := os.Readlink(l.Path); err == nil {
 			l.Target = &target
 		}

@@ -37,7 +37,9 @@ type Env struct {
 	// Args is the command line as systemd splits it (envfile.JoinWords).
 	Args string
 	// Lowers are the layers, topmost first, as paths below the root:
-	// "overlays/NAME", and "installation" as the last.
+	// "overlays/NAME", and as the last "installation" or, for an instance that
+	// is pinned to a release, "releases/NAME". Package chain says what directories
+	// the last one stands for.
 	Lowers []string
 }
 
@@ -119,8 +121,17 @@ func checkLowers(lowers []string) error {
 	if n := len(lowers); n > MaxLayers {
 		return fmt.Errorf("%d layers, the kernel allows at most %d", n, MaxLayers)
 	}
-	if len(lowers) == 0 || lowers[len(lowers)-1] != InstallationLayer {
-		return fmt.Errorf("the last layer must be %q", InstallationLayer)
+	if len(lowers) == 0 {
+		return errLastLayer
+	}
+	if last := lowers[len(lowers)-1]; last != InstallationLayer {
+		name, found := strings.CutPrefix(last, ReleasesDir+"/")
+		if !found {
+			return errLastLayer
+		}
+		if _, err := ParseName(name); err != nil {
+			return fmt.Errorf("layer %s: %w", strconv.Quote(last), err)
+		}
 	}
 	seen := make(map[string]bool, len(lowers))
 	for _, layer := range lowers[:len(lowers)-1] {
@@ -138,6 +149,8 @@ func checkLowers(lowers []string) error {
 	}
 	return nil
 }
+
+var errLastLayer = fmt.Errorf("the last layer must be %q or %s/NAME", InstallationLayer, ReleasesDir)
 
 // ReadEnv reads the instance.env of n. The error is fs.ErrNotExist when there
 // is no such instance; a symbolic link or anything else but a regular file is

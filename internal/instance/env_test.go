@@ -36,6 +36,17 @@ func layers(n int) []string {
 	return append(lowers, "installation")
 }
 
+func TestEnvPinned(t *testing.T) {
+	e := Env{Port: 1, Lowers: []string{"overlays/a", "releases/2026-11-25.2"}}
+	text, err := e.Format()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if back, err := ParseEnv("f", text); err != nil || !reflect.DeepEqual(back, e) {
+		t.Errorf("%+v, %v", back, err)
+	}
+}
+
 func TestEnvMost(t *testing.T) {
 	data, err := Env{Port: 1, Lowers: layers(MaxLayers)}.Format()
 	if err != nil {
@@ -74,6 +85,9 @@ func TestParseEnvRefuses(t *testing.T) {
 		{lowers("/etc:installation"), `f: L4D2_LOWERDIRS: layer "/etc": must be overlays/NAME`},
 		{lowers("overlays/..:installation"), `f: L4D2_LOWERDIRS: layer "overlays/..": name "..": the first character`},
 		{lowers("overlays/a/b:installation"), `f: L4D2_LOWERDIRS: layer "overlays/a/b": name "a/b": only`},
+		{lowers("releases/.."), `f: L4D2_LOWERDIRS: layer "releases/..": name "..": the first character`},
+		{lowers("releases/a/tree"), `f: L4D2_LOWERDIRS: layer "releases/a/tree": name "a/tree": only`},
+		{lowers("releases/a:installation"), `f: L4D2_LOWERDIRS: layer "releases/a": must be overlays/NAME`},
 		{lowers("overlays/a::installation"), `f: L4D2_LOWERDIRS: layer "": must be overlays/NAME`},
 		{lowers("overlays/a:overlays/a:installation"), `f: L4D2_LOWERDIRS: layer "overlays/a": named twice`},
 	} {

@@ -31,9 +31,35 @@ func NewLayout(root string) (Layout, error) {
 // Root is the directory that holds all the others.
 func (l Layout) Root() string { return l.root }
 
-// Installation is the game as steamcmd leaves it, the lowest layer of every
-// instance: a directory, or a symbolic link to one.
+// Installation is the game, the lowest layer of every instance that is not
+// pinned to a release: a directory as steamcmd leaves it, a symbolic link to one,
+// or the link that says which release is current (package chain).
 func (l Layout) Installation() string { return filepath.Join(l.root, InstallationLayer) }
+
+// Releases is the directory of the game's releases, root's alone to write.
+func (l Layout) Releases() string { return filepath.Join(l.root, ReleasesDir) }
+
+// Release is the directory of release n; owned by root.
+func (l Layout) Release(n Name) string { return filepath.Join(l.Releases(), string(n)) }
+
+// ReleaseFile is what is known of release n (package chain).
+func (l Layout) ReleaseFile(n Name) string { return filepath.Join(l.Release(n), ReleaseFile) }
+
+// ReleaseTree is what release n changed over those below it: a tree over the
+// game's root, owned by the game's user.
+func (l Layout) ReleaseTree(n Name) string { return filepath.Join(l.Release(n), ReleaseTreeDir) }
+
+// Staging is the directory of the release that an update is making: it has the
+// files of one, besides what the update needs.
+func (l Layout) Staging() string { return filepath.Join(l.Releases(), StagingDir) }
+
+// ReleasesLock is the file whose lock keeps what a start is about to mount from
+// being removed: the helper shares it, whoever removes releases has it alone.
+func (l Layout) ReleasesLock() string { return filepath.Join(l.Releases(), ".lock") }
+
+// ReleasesChange is the file whose lock lets one process at a time change the
+// releases.
+func (l Layout) ReleasesChange() string { return filepath.Join(l.Releases(), ".change") }
 
 // Overlays is the directory of the layers.
 func (l Layout) Overlays() string { return filepath.Join(l.root, OverlaysDir) }
@@ -87,8 +113,8 @@ func (l Layout) Ended(n Name) string { return filepath.Join(l.Runtime(n), EndedF
 // removes the instance. Only root can open it.
 func (l Layout) Lock(n Name) string { return filepath.Join(l.Runtime(n), "lock") }
 
-// The names of the files in an instance's directory, and of the two places
-// that L4D2_LOWERDIRS can name.
+// The names of the files in an instance's directory and in a release's, and of
+// the places that L4D2_LOWERDIRS can name.
 const (
 	SpecFile         = "instance.yaml"
 	EnvFile          = "instance.env"
@@ -98,8 +124,13 @@ const (
 	StartedFile = "started"
 	EndedFile   = "ended"
 
+	ReleaseFile    = "release.env"
+	ReleaseTreeDir = "tree"
+	StagingDir     = ".staging" // in the directory of the releases
+
 	InstallationLayer = "installation"
 	OverlaysDir       = "overlays"
+	ReleasesDir       = "releases"
 )
 
 // User is the system user, and group, that the game runs as.

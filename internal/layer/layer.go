@@ -36,9 +36,9 @@ import (
 	"l4d2-host/internal/advice"
 	"l4d2-host/internal/beneath"
 	"l4d2-host/internal/instance"
+	"l4d2-host/internal/inuse"
 	"l4d2-host/internal/layers"
 	"l4d2-host/internal/lockfile"
-	"l4d2-host/internal/mountinfo"
 	"l4d2-host/internal/record"
 	"l4d2-host/internal/store"
 )
@@ -131,46 +131,12 @@ func (c *Catalog) Users(n instance.Name) ([]instance.Name, error) {
 	return users, nil
 }
 
-// live returns the instances that are mounted, by the directories that they are
-// mounted with. What is mounted and was not written down holds them all: then
-// the second result names it.
-func (c *Catalog) live() (map[record.Directory][]instance.Name, []instance.Name, error) {
-	mounts, err := mountinfo.PID(1)
-	if err != nil {
-		return nil, nil, err
-	}
-	own, err := mountinfo.Self()
-	if err != nil {
-		return nil, nil, err
-	}
-	with := map[record.Directory][]instance.Name{}
-	var unclear []instance.Name
-	seen := map[string]bool{}
-	for _, m := range append(mounts, own...) {
-		name, ours := strings.CutPrefix(m.Source, "l4d2:")
-		n, err := instance.ParseName(name)
-		if m.FSType != "overlay" || !ours || err != nil || seen[name] {
-			continue
-		}
-		seen[name] = true
-		start, err := record.ReadStart(c.Layout, n)
-		if err != nil {
-			unclear = append(unclear, n)
-			continue
-		}
-		for _, dir := range start.Layers {
-			with[dir] = append(with[dir], n)
-		}
-	}
-	return with, unclear, nil
-}
-
 // Running returns the instances that are mounted with this directory, or may
 // be.
 func (c *Catalog) Running(l *layers.Layer) ([]instance.Name, error) { return c.runningWith(l.Dir) }
 
 func (c *Catalog) runningWith(fd int) ([]instance.Name, error) {
-	with, unclear, err := c.live()
+	use, err := inuse.Find(c.Layout)
 	if err != nil {
 		return nil, err
 	}
@@ -178,7 +144,7 @@ func (c *Catalog) runningWith(fd int) ([]instance.Name, error) {
 	if err != nil {
 		return nil, err
 	}
-	return append(with[dir], unclear...), nil
+	return use.Of(dir), nil
 }
 
 // lock keeps other changes of layers away.

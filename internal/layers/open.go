@@ -11,15 +11,17 @@ import (
 
 	"l4d2-host/internal/advice"
 	"l4d2-host/internal/beneath"
+	"l4d2-host/internal/chain"
 	"l4d2-host/internal/instance"
 )
 
-// UpperName is the name of the layer that Upper opens; the others are named as
-// in instance.env: "overlays/NAME" and "installation".
+// UpperName is the name of the layer that Upper opens; the others are named by
+// their paths below the root, as package chain expands them: "overlays/NAME",
+// "installation" and "releases/NAME/tree".
 const UpperName = "upper"
 
-// Open opens the layers that an instance.env names, topmost first. The error
-// is about the first that cannot be opened, and nothing is left open then.
+// Open opens these layers, topmost first, as package chain expands them. The
+// error is about the first that cannot be opened, and nothing is left open then.
 func Open(l instance.Layout, lowers []string) (View, error) {
 	overlays, err := unix.Open(l.Overlays(), unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
@@ -32,15 +34,15 @@ func Open(l instance.Layout, lowers []string) (View, error) {
 		fd, _, err := OpenDir(overlays, name, path)
 		if err != nil {
 			v.Close()
-			return nil, Explain(i, path, err)
+			return nil, Explain(i, name, path, err)
 		}
 		v = append(v, &Layer{Name: name, Path: path, Dir: fd})
 	}
 	return v, nil
 }
 
-// OpenDir opens one layer, which instance.env calls name and which is at path;
-// overlays is the directory of the layers. A link from one layer's name to
+// OpenDir opens one layer, which is called name and is at path; overlays is the
+// directory of the layers. A link from one layer's name to
 // another is the operator's way to switch versions, and a mount is welcome too;
 // a link that leads out of overlays/ is refused (EXDEV). The layer is direct
 // when it is neither, and so is known to have overlays as its parent.
@@ -69,11 +71,14 @@ func OpenDir(overlays int, name, path string) (fd int, direct bool, err error) {
 	}
 }
 
-// Explain says what is wrong with layer i (from 0), at path, in the operator's
-// words.
-func Explain(i int, path string, err error) error {
+// Explain says what is wrong with layer i (from 0), called name and at path, in
+// the operator's words.
+func Explain(i int, name, path string, err error) error {
 	cause, hint := err.Error(), advice.For(err)
+	_, isRelease := chain.Of(name)
 	switch {
+	case errors.Is(err, unix.ENOENT) && isRelease:
+		cause, hint = "no such directory, and the game's present release lies over it", "see what there is with l4d2ctl releases, and switch to another with l4d2ctl rollback RELEASE"
 	case errors.Is(err, unix.ENOENT):
 		cause, hint = "no such directory", "make the layer, or take it out of the instance's spec and run l4d2ctl init again"
 	case errors.Is(err, unix.ENOTDIR):

@@ -1,5 +1,5 @@
-// Package lockfile serialises processes through an exclusive lock on a file
-// that only root can open.
+// Package lockfile serialises processes through a lock on a file that only root
+// can open.
 //
 // The lock is the kernel's (flock(2)): it goes with the process that holds it,
 // however that ends, so a left-over file never blocks anyone. Lock no file
@@ -20,22 +20,26 @@ type Lock struct{ file *os.File }
 // TryLock takes the lock of the file at path, which it makes (mode 0600) if it
 // is missing; its directory must exist. It returns ErrHeld when another
 // process has the lock.
-func TryLock(path string) (*Lock, error) { return lock(path, unix.LOCK_NB) }
+func TryLock(path string) (*Lock, error) { return lock(path, unix.LOCK_EX|unix.LOCK_NB) }
 
 // Acquire is TryLock, but waits until the lock is free.
-func Acquire(path string) (*Lock, error) { return lock(path, 0) }
+func Acquire(path string) (*Lock, error) { return lock(path, unix.LOCK_EX) }
+
+// Share is Acquire for a lock that many may hold together, while nobody has it
+// alone.
+func Share(path string) (*Lock, error) { return lock(path, unix.LOCK_SH) }
 
 // ErrHeld says that another process has the lock.
 var ErrHeld = errors.New("another process holds the lock")
 
-func lock(path string, flag int) (*Lock, error) {
+func lock(path string, how int) (*Lock, error) {
 	for {
 		f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW, 0o600)
 		if err != nil {
 			return nil, err
 		}
 		l := &Lock{f}
-		if err := flock(f, unix.LOCK_EX|flag); err != nil {
+		if err := flock(f, how); err != nil {
 			f.Close()
 			if errors.Is(err, unix.EWOULDBLOCK) {
 				err = ErrHeld
@@ -66,8 +70,13 @@ func (l *Lock) guards(path string) (bool, error) {
 	return err == nil && os.SameFile(held, now), err
 }
 
-// Unlock gives the lock back.
-func (l *Lock) Unlock() error { return l.file.Close() }
+// Unlock gives the lock back; it may be nil.
+func (l *Lock) Unlock() error {
+	if l == nil {
+		return nil
+	}
+	return l.file.Close()
+}
 
 func flock(f *os.File, how int) error {
 	for {

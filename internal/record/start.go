@@ -31,7 +31,14 @@ type Start struct {
 	At           time.Time // before the first layer was opened
 	Env          instance.Env
 	ServerConfig []byte
-	Layers       []Directory // those of Env.Lowers
+	Layers       []Layer // what Env.Lowers stood for, topmost first
+}
+
+// Layer is one directory that the overlay was made of, by its path below the
+// root: "overlays/NAME", "installation" or the tree of a release (package chain).
+type Layer struct {
+	Name string
+	Directory
 }
 
 // Directory tells a directory from another that has taken its name: a layer
@@ -54,7 +61,12 @@ var ErrNone = errors.New("it was not written down")
 var errVersion = errors.New("written by another version of l4d2-host")
 
 // startFormat is the first line: whoever changes what follows changes it too.
-const startFormat = "l4d2-host started 1"
+const (
+	startFormat = "l4d2-host started 2"
+	// Before there were releases, the layers were those of the instance.env, and
+	// had no names of their own.
+	startFormat1 = "l4d2-host started 1"
+)
 
 // maxStart, in bytes, bounds the file: instance.env, server.cfg (1 MiB at the
 // most) and the layers.
@@ -98,7 +110,7 @@ func (r Start) encode() ([]byte, error) {
 	var b bytes.Buffer
 	fmt.Fprintf(&b, "%s\nat %d\nenv %d\n", startFormat, r.At.UnixNano(), len(env))
 	for _, d := range r.Layers {
-		fmt.Fprintf(&b, "layer %d %d\n", d.Dev, d.Ino)
+		fmt.Fprintf(&b, "layer %d %d %s\n", d.Dev, d.Ino, d.Name)
 	}
 	b.WriteByte('\n')
 	b.Write(env)
@@ -109,7 +121,8 @@ func (r Start) encode() ([]byte, error) {
 func decodeStart(data []byte) (Start, error) {
 	head, rest, found := bytes.Cut(data, []byte("\n\n"))
 	lines := strings.Split(string(head), "\n")
-	if !found || lines[0] != startFormat || len(lines) < 3 {
+	named := lines[0] == startFormat
+	if !found || !named && lines[0] != startFormat1 || len(lines) < 3 {
 		return Start{}, errVersion
 	}
 	var at int64
@@ -122,8 +135,14 @@ func decodeStart(data []byte) (Start, error) {
 	}
 	r := Start{At: time.Unix(0, at), ServerConfig: rest[size:]}
 	for i, line := range lines[3:] {
-		var d Directory
-		if _, err := fmt.Sscanf(line, "layer %d %d", &d.Dev, &d.Ino); err != nil {
+		var d Layer
+		var err error
+		if named {
+			_, err = fmt.Sscanf(line, "layer %d %d %s", &d.Dev, &d.Ino, &d.Name)
+		} else {
+			_, err = fmt.Sscanf(line, "layer %d %d", &d.Dev, &d.Ino)
+		}
+		if err != nil {
 			return Start{}, fmt.Errorf("line %d: %w", i+4, err)
 		}
 		r.Layers = append(r.Layers, d)
@@ -132,9 +151,23 @@ func decodeStart(data []byte) (Start, error) {
 	if err != nil {
 		return Start{}, err
 	}
-	if len(r.Layers) != len(env.Lowers) {
+	if len(r.Layers) < len(env.Lowers) || !named && len(r.Layers) != len(env.Lowers) {
 		return Start{}, fmt.Errorf("%d directories for %d layers", len(r.Layers), len(env.Lowers))
+	}
+	for i := range r.Layers {
+		if !named {
+			r.Layers[i].Name = env.Lowers[i]
+		}
 	}
 	r.Env = env
 	return r, nil
+}
+
+// Names returns the names of the layers.
+func (r Start) Names() []string {
+	names := make([]string, len(r.Layers))
+	for i, l := range r.Layers {
+		names[i] = l.Name
+	}
+	return names
 }

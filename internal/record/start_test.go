@@ -2,7 +2,9 @@ package record
 
 import (
 	"errors"
+	"fmt"
 	"os"
+	"strings"
 	"testing"
 	"time"
 
@@ -16,7 +18,8 @@ var start = Start{
 	At:           time.Unix(1_700_000_000, 123_456_789),
 	Env:          instance.Env{Port: 27015, Args: `+map c1m1_hotel "+sv_tags" "a b"`, Lowers: []string{"overlays/mod", "installation"}},
 	ServerConfig: []byte("hostname \"a\"\n\nrcon_password x\n"),
-	Layers:       []Directory{{2049, 77}, {1 << 40, 1<<63 + 5}},
+	Layers: []Layer{{"overlays/mod", Directory{2049, 77}},
+		{"releases/b/tree", Directory{1 << 40, 1<<63 + 5}}, {"releases/a/tree", Directory{2049, 78}}},
 }
 
 func TestWriteAndReadStart(t *testing.T) {
@@ -37,7 +40,7 @@ func TestWriteAndReadStart(t *testing.T) {
 	defer unix.Close(dir)
 	for _, r := range []Start{
 		start,
-		{At: time.Unix(1, 0), Env: instance.Env{Port: 1, Lowers: []string{"installation"}}, ServerConfig: []byte{}, Layers: []Directory{{1, 1}}},
+		{At: time.Unix(1, 0), Env: instance.Env{Port: 1, Lowers: []string{"installation"}}, ServerConfig: []byte{}, Layers: []Layer{{"installation", Directory{1, 1}}}},
 	} {
 		if err := WriteStart(dir, os.Getgid(), r); err != nil {
 			t.Fatal(err)
@@ -52,6 +55,26 @@ func TestWriteAndReadStart(t *testing.T) {
 	}
 	if info, err := os.Stat(layout.Started("a")); err != nil || info.Mode() != 0o640 {
 		t.Errorf("%v, %v", info, err)
+	}
+}
+
+// The record of a server that has run since before there were releases.
+func TestDecodeStartOfOldVersion(t *testing.T) {
+	env, err := start.Env.Format()
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := fmt.Sprintf("%s\nat 5\nenv %d\nlayer 1 2\nlayer 3 4\n\n%shostname x", startFormat1, len(env), env)
+	want := Start{
+		At: time.Unix(0, 5), Env: start.Env, ServerConfig: []byte("hostname x"),
+		Layers: []Layer{{"overlays/mod", Directory{1, 2}}, {"installation", Directory{3, 4}}},
+	}
+	got, err := decodeStart([]byte(text))
+	if diff := cmp.Diff(want, got); diff != "" || err != nil {
+		t.Errorf("%v\n%s", err, diff)
+	}
+	if r, err := decodeStart([]byte(strings.Replace(text, "layer 3 4\n", "", 1))); err == nil {
+		t.Errorf("a layer is missing, and it became %+v", r)
 	}
 }
 
@@ -81,7 +104,7 @@ func TestDecodeStartRefuses(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, text := range []string{
-		"", "\n\n", "l4d2-host started 2\nat 1\nenv 0\n\n", startFormat + "\n\n", startFormat + "\nat x\nenv 0\n\n",
+		"", "\n\n", "l4d2-host started 3\nat 1\nenv 0\n\n", startFormat + "\n\n", startFormat + "\nat x\nenv 0\n\n",
 		startFormat + "\nat 1\nenv -1\n\n", startFormat + "\nat 1\nenv 5\n\nabc", startFormat + "\nat 1\nenv 0\nlayer 1\n\n",
 		startFormat + "\nat 1\nenv 0\n\n", string(good[:60]),
 	} {

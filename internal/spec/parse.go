@@ -109,6 +109,7 @@ var keys = []key{
 	{"port", (*parser).port},
 	{"arguments", (*parser).arguments},
 	{"overlays", (*parser).overlays},
+	{"release", (*parser).release},
 	{"config", (*parser).config},
 }
 
@@ -288,6 +289,23 @@ func (p *parser) overlays(n *yaml.Node) {
 		p.spec.Overlays = append(p.spec.Overlays, name)
 		p.spec.overlayLine = append(p.spec.overlayLine, line)
 	})
+}
+
+func (p *parser) release(n *yaml.Node) {
+	if !p.plain("release", n) {
+		return
+	}
+	// A name such as 2026-11-25 is a date to YAML, and means what is written.
+	if n.Kind != yaml.ScalarNode || n.ShortTag() == "!!null" {
+		p.add(n.Line, "release: %s, not the name of a release", describe(n))
+		return
+	}
+	name, err := instance.ParseName(n.Value)
+	if err != nil {
+		p.add(n.Line, "release: %v", err)
+		return
+	}
+	p.spec.Release, p.spec.releaseLine = name, n.Line
 }
 
 func (p *parser) config(n *yaml.Node) {

@@ -22,10 +22,12 @@ type Spec struct {
 	Port      uint16          // UDP for the game, TCP for rcon
 	Arguments []string        // pieces of command line, as written
 	Overlays  []instance.Name // topmost first, without the installation
+	Release   instance.Name   // what it is pinned to; "" for what is current at each start
 	Config    []string        // the lines of server.cfg
 
 	file          string
 	portLine      int
+	releaseLine   int
 	argumentsLine int
 	argumentLine  []int
 	overlayLine   []int
@@ -37,6 +39,9 @@ func (s *Spec) PortPosition() string { return s.position(s.portLine) }
 
 // OverlayPosition returns where Overlays[i] stands, as FILE:LINE.
 func (s *Spec) OverlayPosition(i int) string { return s.position(s.overlayLine[i]) }
+
+// ReleasePosition returns where the release stands, as FILE:LINE.
+func (s *Spec) ReleasePosition() string { return s.position(s.releaseLine) }
 
 func (s *Spec) position(line int) string { return fmt.Sprintf("%s:%d", s.file, line) }
 
@@ -64,7 +69,11 @@ func (s *Spec) Env() (instance.Env, error) {
 	for _, o := range s.Overlays {
 		lowers = append(lowers, instance.OverlaysDir+"/"+string(o))
 	}
-	lowers = append(lowers, instance.InstallationLayer)
+	if s.Release != "" {
+		lowers = append(lowers, instance.ReleasesDir+"/"+string(s.Release))
+	} else {
+		lowers = append(lowers, instance.InstallationLayer)
+	}
 	return instance.Env{Port: s.Port, Args: args, Lowers: lowers}, nil
 }
 

@@ -57,6 +57,21 @@ func TestParse(t *testing.T) {
 	}
 }
 
+func TestRelease(t *testing.T) {
+	// To YAML the first is a date and the third a number.
+	for text, want := range map[string]string{"2026-11-25": "2026-11-25", "2026-11-25.2": "2026-11-25.2", "007": "007", "'a'": "a"} {
+		s, err := Parse("f", []byte("port: 1\noverlays: [m]\nrelease: "+text+"\n"))
+		if err != nil {
+			t.Error(err)
+			continue
+		}
+		env, err := s.Env()
+		if got := strings.Join(env.Lowers, ":"); err != nil || got != "overlays/m:releases/"+want || string(s.Release) != want || s.ReleasePosition() != "f:3" {
+			t.Errorf("%s: %s, %v, %q at %s", text, got, err, s.Release, s.ReleasePosition())
+		}
+	}
+}
+
 func TestParseAccepts(t *testing.T) {
 	for _, tt := range []struct {
 		data  string
@@ -88,7 +103,7 @@ func TestParseRefuses(t *testing.T) {
 	for _, tt := range []struct{ name, data, want string }{
 		{"empty", "", "f:1: the spec is empty: port is missing"},
 		{"comment", "# x\n", "f:1: the spec is empty: port is missing"},
-		{"no mapping", "- port: 1\n", "f:1: the spec must be a mapping with the keys port, arguments, overlays, config"},
+		{"no mapping", "- port: 1\n", "f:1: the spec must be a mapping with the keys port, arguments, overlays, release, config"},
 		{"null", "---\n---\n", "f:2: a second document: a spec is one"},
 		{"two documents", "port: 1\n---\nport: 2\n", "f:2: a second document: a spec is one"},
 		{"bad second document", "port: 1\n---\n\"\n", "f:3: not YAML: found unexpected end of stream"},
@@ -98,16 +113,20 @@ func TestParseRefuses(t *testing.T) {
 		{"UTF-8", "port: 1\nconfig: ['\xff']\n", "f: not YAML: invalid leading UTF-8 octet"},
 		{"alias bomb", "port: 1\nconfig: &a [x, x]\noverlays: [*a, *a]\n", "f:2: config: an anchor (&a): remove it\n" +
 			"f:3: overlays: an alias (*a): write the value out\nf:3: overlays: an alias (*a): write the value out"},
-		{"merge", "port: 1\n<<: {port: 2}\n", `f:2: unknown key "<<"; known are port, arguments, overlays, config`},
+		{"merge", "port: 1\n<<: {port: 2}\n", `f:2: unknown key "<<"; known are port, arguments, overlays, release, config`},
 		{"tag", "port: !!int \"1\"\n", "f:1: port: a tag (!!int): remove it"},
 		{"binary", "port: 1\nconfig: [!!binary aGk=]\n", "f:2: config: a tag (!!binary): remove it"},
 		{"key anchor", "&a port: 1\n", "f:1: the key: an anchor (&a): remove it\nf:1: port is missing"},
-		{"unknown key", "port: 1\nPort: 1\nargs: []\n", "f:2: unknown key \"Port\"; known are port, arguments, overlays, config\n" +
-			"f:3: unknown key \"args\"; known are port, arguments, overlays, config"},
+		{"unknown key", "port: 1\nPort: 1\nargs: []\n", "f:2: unknown key \"Port\"; known are port, arguments, overlays, release, config\n" +
+			"f:3: unknown key \"args\"; known are port, arguments, overlays, release, config"},
 		{"list as key", "port: 1\n? [a]\n: 1\n", `f:2: unknown key ""; known are`},
 		{"duplicate key", "port: 1\nconfig: []\nport: 2\n", "f:3: port: already given in line 1"},
 
 		{"no port", "\nconfig: []\n", "f:2: port is missing"},
+		{"release list", "port: 1\nrelease: [a]\n", "f:2: release: a list, not the name of a release"},
+		{"release null", "port: 1\nrelease:\n", "f:2: release: no value, not the name of a release"},
+		{"release path", "port: 1\nrelease: ../a\n", `f:2: release: name "../a": the first character must be one of a-z and 0-9`},
+		{"release tag", "port: 1\nrelease: !!str a\n", "f:2: release: a tag (!!str): remove it"},
 		{"port 0", "port: 0", `f:1: port: "0" is not a port: use a number from 1 to 65535`},
 		{"port high", "port: 65536", `f:1: port: "65536" is not a port: use a number from 1 to 65535`},
 		{"port huge", "port: 99999999999999999999", `f:1: port: "99999999999999999999" is not a port`},

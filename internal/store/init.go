@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"l4d2-host/internal/advice"
+	"l4d2-host/internal/chain"
 	"l4d2-host/internal/instance"
 	"l4d2-host/internal/spec"
 )
@@ -133,8 +134,24 @@ func (s *Store) check(n instance.Name, sp *spec.Spec) error {
 	} else if found {
 		errs = append(errs, errUnfinished)
 	}
-	errs = append(errs, s.checkInstallation(), s.checkPort(n, sp), s.checkLayers(sp))
+	errs = append(errs, s.checkGame(sp), s.checkPort(n, sp), s.checkLayers(sp))
 	return errors.Join(errs...)
+}
+
+// checkGame looks for the release that the spec pins the instance to, or else
+// for the installation.
+func (s *Store) checkGame(sp *spec.Spec) error {
+	if sp.Release == "" {
+		return s.checkInstallation()
+	}
+	_, err := chain.Read(s.Layout, sp.Release)
+	if errors.Is(err, fs.ErrNotExist) {
+		err = advice.With(fmt.Errorf("there is no release %s", sp.Release), "see what there is with l4d2ctl releases")
+	}
+	if err != nil {
+		return fmt.Errorf("%s: release: %w", sp.ReleasePosition(), err)
+	}
+	return nil
 }
 
 func (s *Store) checkInstallation() error {
