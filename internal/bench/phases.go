@@ -151,7 +151,7 @@ func (b *bench) writeWhere(out io.Writer, w *world, here *launcher, starts times
 ### Where the time goes
 
 What a process costs before it does any work. From a unit's mount namespace
-the helper joins that of PID 1 and executes itself again.
+the helper joins that of PID 1.
 `)
 	starts.table(out, "Process", []string{"an empty C program", "an empty Go program", "`l4d2-overlay --version`",
 		"nothing to unmount", "nothing to unmount, from a unit's mount namespace"}, []string{"time"}, "an empty Go program")

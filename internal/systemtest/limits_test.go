@@ -67,6 +67,7 @@ is $group/pids.max 200
 is /sys/fs/cgroup/l4d2.slice/memory.max 8589934592
 is /sys/fs/cgroup/l4d2.slice/cpu.max "200000 100000"
 [ "$(systemctl show -P IOWeight l4d2@plain)" = 50 ]
+case $(cat $group/io.max) in *" wbps=50000000 "*) ;; *) echo "io.max is $(cat $group/io.max)"; exit 1 ;; esac
 pid=$(systemctl show -P MainPID l4d2@plain)
 [ "$(ps -o ni= -p $pid | tr -d ' ')" = -5 ]
 # the real program's kind, in its sandbox
@@ -114,6 +115,24 @@ echo "the server used $used % of a processor, throttled $(value nr_throttled) ti
 [ $used -ge 5 ] && [ $used -le 35 ] && [ "$(value nr_throttled)" -gt 10 ]
 systemctl stop l4d2@burner
 `},
+	{"IOWriteBandwidthMax holds a server back", `
+l4d2ctl start writer
+group=/sys/fs/cgroup/l4d2.slice/l4d2@writer.service
+written() { sed -n 's/.* wbytes=\([0-9]*\) .*/\1/p' $group/io.stat; }
+rate() {
+	from=$(written) begin=$(cut -d. -f1 /proc/uptime)
+	sleep 6
+	to=$(written) end=$(cut -d. -f1 /proc/uptime)
+	echo $(( (to - from) / (end - begin) ))
+}
+free=$(rate)
+systemctl set-property --runtime l4d2@writer.service 'IOWriteBandwidthMax=/var/lib/l4d2 256K'
+sleep 2
+bounded=$(rate)
+echo "the server wrote $free bytes a second, and $bounded when it might write 256000"
+[ $free -gt 768000 ] && [ $bounded -gt 64000 ] && [ $bounded -lt 384000 ]
+systemctl stop l4d2@writer
+`},
 }
 
 // prelude comes before each of these scripts.
@@ -146,6 +165,7 @@ func TestLimits(t *testing.T) {
 	h.initWith("eater", yaml("eater", 28141, "+eat 70"))
 	h.initWith("eater2", yaml("eater2", 28142, "+eat 70"))
 	h.initWith("burner", yaml("burner", 28143, "+burn"))
+	h.initWith("writer", yaml("writer", 28144, "+write"))
 	h.must(r.Poweroff(ctx))
 
 	v := kernel.Versions[2]

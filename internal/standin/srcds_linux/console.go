@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -83,6 +84,11 @@ func init() { // not in the declaration: exec would refer to itself
 			}()
 		},
 		"eat": func(_ *server, args string) { go eat(args) },
+		"write": func(s *server, _ string) {
+			if f := s.open("write.dat", os.O_TRUNC); f != nil {
+				go keepWriting(f)
+			}
+		},
 
 		// What the sandbox lets this process see and do.
 		"look":   func(s *server, args string) { s.print("%s", look(args)) },
@@ -190,6 +196,17 @@ func eat(args string) {
 			block[i] = 1
 		}
 		eaten = append(eaten, block)
+	}
+}
+
+// keepWriting lets "write" write to the disk without an end, in a file that
+// stays small.
+func keepWriting(f *os.File) {
+	block := make([]byte, 64<<10)
+	for i := int64(0); ; i++ {
+		if _, err := f.WriteAt(block, i%64*int64(len(block))); err != nil || f.Sync() != nil {
+			return
+		}
 	}
 }
 
