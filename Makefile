@@ -23,9 +23,9 @@ help: ## this list
 
 # Static: the helper runs as root in a directory that the game's user can write
 # to, and is to load nothing from anywhere.
-build: ## build/l4d2ctl, build/l4d2-overlay and build/l4d2-watch
+build: ## the programs, in build: l4d2ctl, l4d2-overlay, l4d2-update and l4d2-watch
 	@internal/dev/setup build
-	CGO_ENABLED=0 GOARCH=amd64 go build -trimpath -buildvcs=false -ldflags '-s -w -X main.version=$(VERSION)' -o build/ ./cmd/l4d2ctl ./cmd/l4d2-overlay ./cmd/l4d2-watch
+	CGO_ENABLED=0 GOARCH=amd64 go build -trimpath -buildvcs=false -ldflags '-s -w -X main.version=$(VERSION)' -o build/ ./cmd/l4d2ctl ./cmd/l4d2-overlay ./cmd/l4d2-update ./cmd/l4d2-watch
 
 # Each page and its roff in build/man have the page's name, l4d2ctl.1.
 man: ## the manual pages, build/man/*.gz

@@ -61,6 +61,10 @@ func (l Layout) ReleasesLock() string { return filepath.Join(l.Releases(), ".loc
 // releases.
 func (l Layout) ReleasesChange() string { return filepath.Join(l.Releases(), ".change") }
 
+// Steam is the home of steamcmd, which downloads the game; it is the game's
+// user's.
+func (l Layout) Steam() string { return filepath.Join(l.root, "steam") }
+
 // Overlays is the directory of the layers.
 func (l Layout) Overlays() string { return filepath.Join(l.root, OverlaysDir) }
 

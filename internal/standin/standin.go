@@ -25,8 +25,12 @@ import (
 	"time"
 )
 
-// Program is the import path of the stand-in.
-const Program = "l4d2-host/internal/standin/srcds_linux"
+// Program is the import path of the stand-in, and Steamcmd that of one for the
+// program that downloads it.
+const (
+	Program  = "l4d2-host/internal/standin/srcds_linux"
+	Steamcmd = "l4d2-host/internal/standin/steamcmd"
+)
 
 // Build compiles the stand-in to the file out, for i386 as the real one; or for
 // amd64 where the kernel runs no 32-bit programs (CONFIG_IA32_EMULATION, or the
@@ -43,12 +47,28 @@ func Build(ctx context.Context, out string) error {
 	return err
 }
 
+// BuildSteamcmd is Build for the stand-in of steamcmd, a 32-bit program as well.
+func BuildSteamcmd(ctx context.Context, out string) error {
+	if err := compile(ctx, Steamcmd, "386", out); err != nil {
+		return err
+	}
+	probe := exec.CommandContext(ctx, out)
+	probe.Env = []string{} // without a HOME it does nothing
+	err := probe.Run()
+	if errors.Is(err, syscall.ENOEXEC) {
+		return compile(ctx, Steamcmd, "amd64", out)
+	}
+	return nil
+}
+
 // BuildFor compiles the stand-in for a GOARCH, statically linked.
-func BuildFor(ctx context.Context, arch, out string) error {
-	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags=-s -w", "-o", out, Program)
+func BuildFor(ctx context.Context, arch, out string) error { return compile(ctx, Program, arch, out) }
+
+func compile(ctx context.Context, program, arch, out string) error {
+	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags=-s -w", "-o", out, program)
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH="+arch)
 	if text, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("build %s for %s: %w\n%s", Program, arch, err, text)
+		return fmt.Errorf("build %s for %s: %w\n%s", program, arch, err, text)
 	}
 	return nil
 }

@@ -1,0 +1,292 @@
+// Package staging is an update of the game in the making: an overlay whose
+// lower layers are the current release and whose upper directory, the only thing
+// that the download changes, becomes the next release.
+//
+//	releases/.staging/
+//	    base      the chain that it lies over, "a:b:c", empty for none
+//	    tree/     the upper directory: what becomes the release's tree
+//	    work/     the overlay's
+//	    merged/   the mount point: what steamcmd brings up to date
+//	    empty/    the lower layer where there is no release yet
+//	    mounted   there while it is mounted, and after a crash of the machine
+//
+// It is what the privileged steps of l4d2-update.service do, in their order, as
+// package activation is for an instance. Whatever ends an update, at any point:
+// the current release is untouched, and the next update takes up what is there,
+// as long as the release below it is still the current one. What becomes of a
+// finished tree is package release's.
+package staging
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"l4d2-host/internal/activation"
+	"l4d2-host/internal/advice"
+	"l4d2-host/internal/beneath"
+	"l4d2-host/internal/chain"
+	"l4d2-host/internal/instance"
+	"l4d2-host/internal/journal"
+	"l4d2-host/internal/layers"
+	"l4d2-host/internal/overlay"
+	"l4d2-host/internal/release"
+)
+
+// The names in the staging directory.
+const (
+	baseFile    = "base"
+	upperDir    = instance.ReleaseTreeDir
+	workDir     = "work"
+	mergedDir   = "merged"
+	emptyDir    = "empty"
+	mountedFile = "mounted"
+)
+
+// source names the mount in mountinfo.
+const source = "l4d2-update"
+
+// Merged is where the update's tree is mounted.
+func Merged(l instance.Layout) string { return filepath.Join(l.Staging(), mergedDir) }
+
+// Staging is the update of one root.
+type Staging struct {
+	Layout instance.Layout
+	Owner  activation.Owner
+	Method overlay.Method // Auto, but for tests
+	Log    *journal.Log
+}
+
+func (s *Staging) catalog() *release.Catalog {
+	return &release.Catalog{Layout: s.Layout, Owner: s.Owner, Say: s.Log.Info}
+}
+
+// Staged is what Stage has prepared.
+type Staged struct {
+	Resumed bool
+	// Unclean says that the machine went down during the update that is resumed:
+	// what steamcmd holds for written may not have reached the disk.
+	Unclean bool
+}
+
+// Stage mounts the current release under an upper directory for the update: the
+// one of an interrupted update, or a new one. The calling goroutine must be
+// locked to a thread in the mount namespace to mount in.
+func (s *Staging) Stage() (done Staged, err error) {
+	defer func() { err = s.adviseDisk(err) }()
+	change, err := s.catalog().BeginUpdate()
+	if err != nil {
+		return done, err
+	}
+	defer change.End()
+	base, err := s.base()
+	if err != nil {
+		return done, err
+	}
+	if len(base) >= instance.MaxLayers {
+		return done, advice.With(fmt.Errorf("release %s lies over %d others, and no more fit in an overlay", base[0], len(base)-1),
+			"fold them into one with: l4d2ctl flatten")
+	}
+	dir, err := s.open()
+	if err == nil {
+		done, err = s.takeUp(dir, base)
+		if err == nil && !done.Resumed {
+			unix.Close(dir)
+			dir, err = s.begin(base)
+		}
+	} else if errors.Is(err, fs.ErrNotExist) {
+		dir, err = s.begin(base)
+	}
+	if err != nil {
+		return done, err
+	}
+	defer unix.Close(dir)
+	return done, s.mount(dir, base)
+}
+
+// base returns the chain of the current release, or nil where there is no game.
+func (s *Staging) base() ([]instance.Name, error) {
+	n, err := chain.Current(s.Layout)
+	if err != nil {
+		return nil, err
+	}
+	if n != "" {
+		r, err := chain.Read(s.Layout, n)
+		return r.Chain, err
+	}
+	installation := s.Layout.Installation()
+	info, err := os.Lstat(installation)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err == nil && info.IsDir() {
+		var names []os.DirEntry
+		if names, err = os.ReadDir(installation); err == nil && len(names) == 0 {
+			return nil, nil // as the package makes it
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	return nil, advice.With(fmt.Errorf("%s: %w, and an update would change it under the running servers", installation, release.ErrPlain),
+		"make it the first release, without copying it, with: l4d2ctl adopt")
+}
+
+// open opens the staging directory; fs.ErrNotExist where there is none. What it
+// lies in is root's alone.
+func (s *Staging) open() (int, error) {
+	parent, err := unix.Open(s.Layout.Releases(), unix.O_PATH|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return -1, &os.PathError{Op: "open", Path: s.Layout.Releases(), Err: err}
+	}
+	defer unix.Close(parent)
+	dir, err := beneath.OpenDir(parent, instance.StagingDir)
+	if err != nil {
+		return -1, &os.PathError{Op: "open", Path: s.Layout.Staging(), Err: errors.Unwrap(err)}
+	}
+	return dir, nil
+}
+
+// takeUp looks at what an earlier update has left in the open directory dir. It
+// stays when it lies over base; nothing of it is mounted then.
+func (s *Staging) takeUp(dir int, base []instance.Name) (Staged, error) {
+	if err := s.unmount(dir); err != nil {
+		return Staged{}, err
+	}
+	over, err := s.readBase(dir)
+	if err == nil && slices.Equal(over, base) && s.whole(dir) {
+		var st unix.Stat_t
+		unclean := unix.Fstatat(dir, mountedFile, &st, unix.AT_SYMLINK_NOFOLLOW) == nil
+		s.Log.Info("resuming the update that was interrupted")
+		return Staged{Resumed: true, Unclean: unclean}, nil
+	}
+	why := "it was never begun"
+	if err == nil && !slices.Equal(over, base) {
+		why = fmt.Sprintf("it lies over %s, and %s is current now", title(over), title(base))
+	}
+	s.Log.Warn("removing what an interrupted update has left: %s", why)
+	return Staged{}, s.remove()
+}
+
+// title names the release of a chain.
+func title(base []instance.Name) string {
+	if len(base) == 0 {
+		return "no release"
+	}
+	return "release " + string(base[0])
+}
+
+// whole says that all directories are there: base is written last.
+func (s *Staging) whole(dir int) bool {
+	for _, name := range []string{upperDir, workDir, mergedDir, emptyDir} {
+		fd, err := beneath.OpenDir(dir, name)
+		if err != nil {
+			return false
+		}
+		unix.Close(fd)
+	}
+	return true
+}
+
+func (s *Staging) readBase(dir int) ([]instance.Name, error) {
+	data, err := readFile(dir, baseFile, maxBase)
+	if err != nil {
+		return nil, err
+	}
+	var base []instance.Name
+	for _, field := range strings.FieldsFunc(strings.TrimSpace(string(data)), func(r rune) bool { return r == ':' }) {
+		n, err := instance.ParseName(field)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", filepath.Join(s.Layout.Staging(), baseFile), err)
+		}
+		base = append(base, n)
+	}
+	return base, nil
+}
+
+const maxBase = instance.MaxLayers * (instance.MaxName + 1)
+
+// begin makes the staging directory. It counts only once base is there.
+func (s *Staging) begin(base []instance.Name) (int, error) {
+	if err := unix.Mkdir(s.Layout.Staging(), 0o700); err != nil {
+		return -1, &os.PathError{Op: "mkdir", Path: s.Layout.Staging(), Err: err}
+	}
+	dir, err := s.open()
+	if err != nil {
+		return -1, err
+	}
+	if err := s.fill(dir, base); err != nil {
+		unix.Close(dir)
+		return -1, fmt.Errorf("%s: %w", s.Layout.Staging(), err)
+	}
+	return dir, nil
+}
+
+func (s *Staging) fill(dir int, base []instance.Name) error {
+	for _, d := range []struct {
+		name     string
+		uid, gid int
+		mode     uint32
+	}{
+		{upperDir, s.Owner.UID, s.Owner.GID, 0o755},
+		{workDir, 0, 0, 0o700},
+		{mergedDir, 0, 0, 0o700},
+		{emptyDir, 0, 0, 0o755},
+	} {
+		if err := unix.Mkdirat(dir, d.name, 0o700); err != nil {
+			return &beneath.Error{Op: "mkdir", Path: d.name, Err: err}
+		}
+		fd, err := beneath.OpenDir(dir, d.name)
+		if err == nil {
+			err = errors.Join(unix.Fchown(fd, d.uid, d.gid), unix.Fchmod(fd, d.mode))
+			unix.Close(fd)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	names := make([]string, len(base))
+	for i, n := range base {
+		names[i] = string(n)
+	}
+	return beneath.WriteFile(dir, baseFile, beneath.File{Data: []byte(strings.Join(names, ":") + "\n"), Mode: 0o600})
+}
+
+// lowers opens the trees of the base, topmost first.
+func (s *Staging) lowers(base []instance.Name) (layers.View, error) {
+	trees := make([]string, len(base))
+	for i, n := range base {
+		trees[i] = chain.Tree(n)
+	}
+	return layers.Open(s.Layout, trees)
+}
+
+// remove removes the staging directory, in which nothing is mounted.
+func (s *Staging) remove() error {
+	parent, err := unix.Open(s.Layout.Releases(), unix.O_PATH|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return &os.PathError{Op: "open", Path: s.Layout.Releases(), Err: err}
+	}
+	defer unix.Close(parent)
+	if err := beneath.RemoveAll(parent, instance.StagingDir); err != nil {
+		return fmt.Errorf("%s: %w", s.Layout.Releases(), err)
+	}
+	return nil
+}
+
+// adviseDisk adds what to do to an error that is the disk's.
+func (s *Staging) adviseDisk(err error) error {
+	if err == nil || advice.For(err) != "" {
+		return err
+	}
+	if errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) {
+		return advice.With(err, "make room on the file system of "+s.Layout.Releases()+" and run the update again: it goes on where it stopped")
+	}
+	return err
+}
