@@ -16,6 +16,8 @@ import (
 //	standin_challenges  how often to challenge before an A2S answer, at least once
 //	standin_split       bytes in each part of a split A2S answer, 0 for never
 //	standin_deaf        1: leave all packets unread, as if only RCON worked
+//	standin_a2s         humans that A2S_INFO claims, -1 for those that are there
+//	standin_status      humans that the command status claims, -1 as above
 func defaultCvars() map[string]string {
 	return map[string]string{
 		"hostname":            "Left 4 Dead 2",
@@ -33,6 +35,8 @@ func defaultCvars() map[string]string {
 		"standin_challenges": "1",
 		"standin_split":      "1248",
 		"standin_deaf":       "0",
+		"standin_a2s":        "-1",
+		"standin_status":     "-1",
 	}
 }
 
@@ -53,6 +57,7 @@ func init() { // not in the declaration: exec would refer to itself
 		"exit":    func(s *server, _ string) { s.shutdown("exit") },
 		"status":  (*server).status,
 		"players": (*server).setPlayers,
+		"bots":    (*server).setBots,
 		"say":     func(s *server, args string) { s.print("Console: %s", args) },
 
 		"map":         (*server).changeMap,
@@ -128,13 +133,38 @@ func (s *server) status(string) {
 	s.print("udp/ip  : %s:%d", s.sockets.ip, s.sockets.port)
 	s.print("os      : Linux Dedicated")
 	s.print("map     : %s", s.mapName)
-	s.print("players : %d humans, 0 bots (%d max)", len(s.players), s.maxPlayers())
+	hibernating := "hibernating"
+	if len(s.players) > 0 {
+		hibernating = "not hibernating"
+	}
+	s.print("players : %d humans, %d bots (%d max) (%s) (unreserved)", s.claimed("standin_status"), s.bots, s.maxPlayers(), hibernating)
 	s.print("# userid name uniqueid connected ping loss state rate adr")
 	for i, p := range s.players {
 		connected := time.Since(p.since).Round(time.Second)
 		s.print("# %d %d %q STEAM_1:0:%d %s 50 0 active 30000 192.0.2.%d:27005", i+2, i+1, p.name, i+1, connected, i+1)
 	}
+	for i := range s.bots {
+		s.print("#%d %q BOT active", len(s.players)+i+2, botName(i))
+	}
 	s.print("#end")
+}
+
+// claimed is how many humans are there, unless the variable says otherwise.
+func (s *server) claimed(variable string) int {
+	if n := s.number(variable); n >= 0 {
+		return n
+	}
+	return len(s.players)
+}
+
+// botName is that of a survivor whom nobody plays, and of more of them than
+// there are survivors.
+func botName(i int) string {
+	names := []string{"Coach", "Ellis", "Nick", "Rochelle"}
+	if i < len(names) {
+		return names[i]
+	}
+	return fmt.Sprintf("Bot %d", i+1)
 }
 
 func (s *server) maxPlayers() int {
@@ -168,6 +198,16 @@ func (s *server) setPlayers(args string) {
 		}
 		s.players = append(s.players, p)
 	}
+}
+
+// setBots lets "bots N" pretend that N bots play.
+func (s *server) setBots(args string) {
+	n, err := strconv.Atoi(args)
+	if err != nil || n < 0 || n > 100 {
+		s.print("usage: bots N, 0 to 100")
+		return
+	}
+	s.bots = n
 }
 
 // cvarList is an answer that needs many packets.

@@ -96,7 +96,7 @@ func (s *server) infoAnswer() []byte {
 	for _, text := range []string{s.cvars["hostname"], s.mapName, gameDir, "Left 4 Dead 2"} {
 		b.WriteString(text + "\x00")
 	}
-	write(b, uint16(appID), uint8(len(s.players)), uint8(s.maxPlayers()), uint8(0))
+	write(b, uint16(appID), uint8(s.claimed("standin_a2s")+s.bots), uint8(s.maxPlayers()), uint8(s.bots))
 	b.WriteString("dl")
 	write(b, s.cvars["sv_password"] != "", !s.line.has("insecure"))
 	b.WriteString(s.version + "\x00")
@@ -123,10 +123,14 @@ func (s *server) infoAnswer() []byte {
 func (s *server) playersAnswer() []byte {
 	b := &bytes.Buffer{}
 	b.WriteString("\xff\xff\xff\xffD")
-	write(b, uint8(len(s.players)))
+	write(b, uint8(len(s.players)+s.bots))
 	for _, p := range s.players {
 		b.WriteString("\x00" + p.name + "\x00")
 		write(b, int32(p.score), float32(time.Since(p.since).Seconds()))
+	}
+	for i := range s.bots {
+		b.WriteString("\x00" + botName(i) + "\x00")
+		write(b, int32(0), float32(60))
 	}
 	return b.Bytes()
 }

@@ -26,7 +26,8 @@ type server struct {
 	version    string
 	mapName    string
 	mutedUntil time.Time // no answer to A2S before
-	players    []player
+	players    []player  // humans
+	bots       int
 	bans       bans
 	challenges map[string]*challengeState
 
