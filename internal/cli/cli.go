@@ -68,6 +68,10 @@ type Program struct {
 	Patience time.Duration
 	// GameUser returns the number of the user that the game runs as.
 	GameUser func() (int, error)
+	// RollDir is where a rolling restart keeps its state, and RollInterval the
+	// time from one look at it to the next.
+	RollDir      string
+	RollInterval time.Duration
 }
 
 // New returns the program as it is shipped.
@@ -95,8 +99,10 @@ func New(version string) *Program {
 			}
 			return m, nil
 		},
-		Patience: patience,
-		GameUser: gameUser,
+		Patience:     patience,
+		GameUser:     gameUser,
+		RollDir:      rollDir,
+		RollInterval: time.Second,
 	}
 }
 
@@ -182,7 +188,7 @@ func (p *Program) Run(ctx context.Context, args []string) int {
 		out.report("", err)
 		return ExitUsage
 	}
-	if !line.Host.Zero() && !overBus[parsed.Selected().Name] {
+	if !line.Host.Zero() && !line.overBus(parsed.Selected().Name) {
 		return p.there(ctx, out, &line, parsed.Selected().Name, args)
 	}
 	err = parsed.Run(&session{Program: p, output: out, ctx: ctx, layout: layout, host: line.Host.Host})

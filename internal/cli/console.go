@@ -21,6 +21,7 @@ import (
 	"l4d2-host/internal/record"
 	"l4d2-host/internal/servercfg"
 	"l4d2-host/internal/store"
+	"l4d2-host/internal/systemd"
 )
 
 type consoleCommand struct {
@@ -105,6 +106,11 @@ func (s *session) consoleOf(n instance.Name) (port uint16, password string, err 
 	if s.foreign(u, n) {
 		return 0, "", fmt.Errorf("%s: %s is of another root", n, unitName(n))
 	}
+	return s.consoleAt(n, u)
+}
+
+// consoleAt is consoleOf for an instance whose unit is known.
+func (s *session) consoleAt(n instance.Name, u systemd.Unit) (port uint16, password string, err error) {
 	if u.MainPID == 0 {
 		return 0, "", &problem{err: fmt.Errorf("%s: not running, %s is %s", n, unitName(n), state(u)),
 			hints: []string{fmt.Sprintf("start it with: %s start %s", program, n)}}

@@ -11,6 +11,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"l4d2-host/internal/record"
 )
 
 // consoleServer is a game's remote console.
@@ -270,4 +272,12 @@ func TestConsoleInterrupted(t *testing.T) {
 	<-ended
 	io.WriteString(ours, "x\n")
 	until(t, ours, "x\r\n") // echoed: no longer raw
+}
+
+// portOf is where the server of the instance "a" listens.
+func (c *consoleServer) portOf(h *host) uint16 {
+	h.t.Helper()
+	start, err := record.ReadStart(h.layout, "a")
+	must(h.t, err)
+	return start.Env.Port
 }

@@ -37,10 +37,11 @@ type changed struct {
 	// Generated says that it is the server.cfg that each start writes.
 	Generated bool `json:"generated"`
 	// Beneath is what the server would see without its change.
-	Beneath *beneath `json:"beneath"`
+	Beneath *original `json:"beneath"`
 }
 
-type beneath struct {
+// original is what is beneath a change.
+type original struct {
 	Layer string      `json:"layer"` // overlays/NAME or installation
 	Type  layers.Type `json:"type"`
 	Size  int64       `json:"size"`
@@ -104,7 +105,7 @@ func describeChange(c layers.Change, generated bool) changed {
 		d.Type, d.Size, d.Opaque = c.Upper.Type, c.Upper.Size, c.Upper.Opaque
 	}
 	if c.Beneath != nil {
-		d.Beneath = &beneath{c.Beneath.Layer.Name, c.Beneath.Type, c.Beneath.Size}
+		d.Beneath = &original{c.Beneath.Layer.Name, c.Beneath.Type, c.Beneath.Size}
 	}
 	return d
 }

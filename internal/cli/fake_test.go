@@ -37,6 +37,7 @@ type fakeManager struct {
 	// definition is every unit's.
 	definition systemd.Definition
 	closed     bool
+	transient  systemd.Transient
 }
 
 func newFakeManager() *fakeManager {
@@ -123,6 +124,20 @@ func (f *fakeManager) Journal(_ context.Context, _, run string, _ int) ([]string
 	return f.journal, nil
 }
 
+func (f *fakeManager) StartTransient(ctx context.Context, t systemd.Transient) error {
+	f.transient = t
+	return f.act(ctx, "transient", t.Name, up)
+}
+
+func (f *fakeManager) FollowRun(ctx context.Context, run string, line func(string)) error {
+	f.run = run
+	for _, text := range f.journal {
+		line(text)
+	}
+	<-ctx.Done()
+	return nil
+}
+
 func (f *fakeManager) Close() { f.closed = true }
 
 // host is a root with an installation, and the program over it.
@@ -162,6 +177,9 @@ func newHost(t testing.TB, names ...instance.Name) *host {
 		},
 		Patience: 20 * time.Second, // tests must not rely on speed
 		GameUser: func() (int, error) { return os.Getuid(), nil },
+
+		RollDir:      t.TempDir(),
+		RollInterval: time.Millisecond,
 	}
 	st := &store.Store{Layout: layout, GID: os.Getgid()}
 	for i, n := range names {

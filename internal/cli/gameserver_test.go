@@ -19,12 +19,14 @@ import (
 type gameServer struct {
 	hostname, mapName string
 	players           []string
+	bots              int // of them
 	mute              bool
+	port              uint16 // 0: any
 }
 
 func (g gameServer) start(t testing.TB) (port uint16) {
 	t.Helper()
-	conn, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	conn, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1), Port: int(g.port)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -63,7 +65,7 @@ func (g gameServer) answer(request []byte) []byte {
 		}
 	default:
 		fmt.Fprintf(&b, "I\x11%s\x00%s\x00left4dead2\x00Left 4 Dead 2\x00", g.hostname, g.mapName)
-		b.Write([]byte{0x26, 0x02, byte(len(g.players)), 8, 1, 'd', 'l', 0, 1})
+		b.Write([]byte{0x26, 0x02, byte(len(g.players)), 8, byte(g.bots), 'd', 'l', 0, 1})
 		b.WriteString("2.2\x00")
 	}
 	return b.Bytes()

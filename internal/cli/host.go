@@ -28,6 +28,10 @@ func (a *hostArg) UnmarshalText(text []byte) (err error) {
 // back the job. All others need that machine's files: l4d2ctl is run there.
 var overBus = map[string]bool{"start": true, "stop": true, "restart": true}
 
+// overBus reports whether the command line is one of these. A rolling restart
+// asks the servers of the machine that it runs on.
+func (l *commandLine) overBus(command string) bool { return overBus[command] && !l.Restart.WhenEmpty }
+
 // connect reaches the systemd of the machine that the command is about.
 func (s *session) connect() (Manager, error) {
 	if s.host.Zero() {

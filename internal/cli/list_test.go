@@ -19,7 +19,7 @@ import (
 func TestListJSON(t *testing.T) {
 	h := newHost(t, "a", "b", "c", "d")
 	since := time.Now().Add(-time.Hour)
-	port := gameServer{hostname: "Versus \x1b[31m1", mapName: "c1m1_hotel", players: []string{"Nick", "Coach"}}.start(t)
+	port := gameServer{bots: 1, hostname: "Versus \x1b[31m1", mapName: "c1m1_hotel", players: []string{"Nick", "Coach"}}.start(t)
 	h.onPort("a", port, "")
 	h.set("a", up)
 	h.set("a", func(u *systemd.Unit) { u.Enabled, u.Since, u.NRestarts = true, since, 2 })

@@ -37,12 +37,17 @@ func (o *output) print(text string) {
 
 // printJSON writes v to stdout, for programs.
 func (o *output) printJSON(v any) error {
-	text, err := json.MarshalIndent(v, "", "  ")
-	if err != nil {
-		return err
+	text, err := jsonText(v)
+	if err == nil {
+		o.print(text)
 	}
-	o.print(string(printable.JSON(text)) + "\n")
-	return nil
+	return err
+}
+
+// jsonText is v for programs, without anything that a terminal would obey.
+func jsonText(v any) (string, error) {
+	text, err := json.MarshalIndent(v, "", "  ")
+	return string(printable.JSON(text)) + "\n", err
 }
 
 // written is the error of writing a result: a script that reads them must not

@@ -31,6 +31,8 @@ type Manager interface {
 	ResetFailed(ctx context.Context, unit string) error
 	Disable(ctx context.Context, unit string) error
 	Journal(ctx context.Context, unit, invocationID string, n int) ([]string, error)
+	StartTransient(ctx context.Context, t systemd.Transient) error
+	FollowRun(ctx context.Context, invocationID string, line func(string)) error
 	Close()
 }
 
@@ -55,6 +57,14 @@ func (a *nameArg) UnmarshalText(text []byte) (err error) {
 
 // unitName is the unit that runs an instance.
 func unitName(n instance.Name) string { return "l4d2@" + string(n) + ".service" }
+
+func unitNames(names []instance.Name) []string {
+	units := make([]string, len(names))
+	for i, n := range names {
+		units[i] = unitName(n)
+	}
+	return units
+}
 
 // allUnits is the target that starts all instances.
 const allUnits = "l4d2.target"
@@ -160,11 +170,7 @@ func (s *session) eachUnit(args []nameArg, work func(Manager, instance.Name, sys
 		return err
 	}
 	defer m.Close()
-	units := make([]string, len(names))
-	for i, n := range names {
-		units[i] = unitName(n)
-	}
-	before, err := m.Units(s.ctx, units)
+	before, err := m.Units(s.ctx, unitNames(names))
 	if err != nil {
 		return err
 	}

@@ -32,27 +32,36 @@ func (c *startCommand) Run(s *session) error {
 
 // bringUp runs job, a start or restart, and says what came of it.
 func (s *session) bringUp(m Manager, n instance.Name, done string, job func(context.Context, string) error) error {
+	after, err := s.up(m, n, done, job)
+	if err == nil {
+		s.result(n, "%s%s", done, pid(after))
+	}
+	return err
+}
+
+// up runs job, a start or restart, and returns the unit that runs then.
+func (s *session) up(m Manager, n instance.Name, done string, job func(context.Context, string) error) (systemd.Unit, error) {
+	var none systemd.Unit
 	// An operator who starts a unit by hand means it: what it failed at
 	// before, and how often, must not hold systemd back.
 	// Who may start servers (group l4d2-admin) need not be allowed that as well:
 	// the start itself says whether it could be done without.
 	if err := m.ResetFailed(s.ctx, unitName(n)); err != nil && !errors.Is(err, systemd.ErrDenied) {
-		return fmt.Errorf("%s: %w", n, err)
+		return none, fmt.Errorf("%s: %w", n, err)
 	}
 	if err := job(s.ctx, unitName(n)); err != nil {
-		return s.unitProblem(m, n, err)
+		return none, s.unitProblem(m, n, err)
 	}
 	// With some types of service the job is done before the server can have
 	// stumbled.
 	after, err := s.unit(m, n)
 	if err != nil {
-		return fmt.Errorf("%s: %s, but: %w", n, done, err)
+		return none, fmt.Errorf("%s: %s, but: %w", n, done, err)
 	}
 	if !after.Active() {
-		return s.unitProblem(m, n, fmt.Errorf("%s %s, but it is %s now", unitName(n), done, state(after)))
+		return none, s.unitProblem(m, n, fmt.Errorf("%s %s, but it is %s now", unitName(n), done, state(after)))
 	}
-	s.result(n, "%s%s", done, pid(after))
-	return nil
+	return after, nil
 }
 
 // mainResult is the unit's result that goes with the way its main process

@@ -57,7 +57,7 @@ func TestStatusJSON(t *testing.T) {
 	h := newHost(t, "a", "b")
 	must(t, os.MkdirAll(h.layout.Overlay("mod-1"), 0o755))
 	must(t, os.Symlink("mod-1", h.layout.Overlay("mod")))
-	port := h.running("a", gameServer{hostname: "Versus", mapName: "c1m1_hotel", players: []string{"Nick\x1b[0m", ""}}, "overlays: [mod]\n")
+	port := h.running("a", gameServer{bots: 1, hostname: "Versus", mapName: "c1m1_hotel", players: []string{"Nick\x1b[0m", ""}}, "overlays: [mod]\n")
 	since := time.Unix(1_700_000_000, 0)
 	cpu, memory := 3*time.Second, uint64(5<<20)
 	h.set("a", func(u *systemd.Unit) {
@@ -127,7 +127,7 @@ func (h *host) writeEnd(n instance.Name, e record.End) {
 
 func TestStatusText(t *testing.T) {
 	h := newHost(t, "a")
-	h.running("a", gameServer{hostname: "Ver\"sus\x1b]0;x\a", mapName: "c1m1\x1b[2J", players: []string{"Nick\nb  failed"}}, "")
+	h.running("a", gameServer{bots: 1, hostname: "Ver\"sus\x1b]0;x\a", mapName: "c1m1\x1b[2J", players: []string{"Nick\nb  failed"}}, "")
 	cpu, memory := 3*time.Second, uint64(5_000_000)
 	h.set("a", func(u *systemd.Unit) {
 		u.Changed, u.CPU, u.Memory, u.StatusText = time.Now().Add(-time.Hour), &cpu, &memory, "line\r\x1b[1m"

@@ -1,6 +1,7 @@
 package systemd
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"errors"
@@ -76,6 +77,41 @@ func ShowJournal(ctx context.Context, q JournalQuery, out, errw io.Writer) error
 		return fmt.Errorf("journalctl: %w", err) // it has said why
 	}
 	return err
+}
+
+// FollowRun calls line for each line that the processes of one run of a unit have
+// written to the journal and write from now on, until ctx ends, and then for the
+// ones that were on their way. For root: others need not see all.
+func (m *Manager) FollowRun(ctx context.Context, invocationID string, line func(string)) error {
+	args := []string{"journalctl", "--quiet", "--no-pager", "--output=cat", "_SYSTEMD_INVOCATION_ID=" + invocationID}
+	seen := 0
+	follow := m.command(ctx, append(args, "--follow", "--lines=all")...)
+	stdout, err := follow.StdoutPipe()
+	if err == nil {
+		err = follow.Start()
+	}
+	if err != nil {
+		return fmt.Errorf("journalctl: %w", err)
+	}
+	for text := bufio.NewScanner(stdout); text.Scan(); seen++ {
+		line(text.Text())
+	}
+	ended := follow.Wait()
+	if ctx.Err() == nil {
+		return fmt.Errorf("journalctl: %w", ended)
+	}
+	rest, done := context.WithTimeout(context.WithoutCancel(ctx), journalLimit)
+	defer done()
+	_ = m.command(rest, "journalctl", "--sync").Run() // best effort, as above
+	out, err := m.command(rest, args...).Output()
+	if err != nil {
+		return fmt.Errorf("journalctl: %w", err)
+	}
+	all := lines(string(out))
+	for _, text := range all[min(seen, len(all)):] {
+		line(text)
+	}
+	return nil
 }
 
 func (q JournalQuery) args() []string {
