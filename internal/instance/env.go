@@ -43,6 +43,18 @@ type Env struct {
 	Lowers []string
 }
 
+// Release returns the release that the instance is pinned to, or "".
+func (e Env) Release() Name {
+	if len(e.Lowers) == 0 {
+		return ""
+	}
+	name, pinned := strings.CutPrefix(e.Lowers[len(e.Lowers)-1], ReleasesDir+"/")
+	if !pinned {
+		return ""
+	}
+	return Name(name)
+}
+
 // Format returns the file that ParseEnv reads as e, or an error that names the
 // variable.
 func (e Env) Format() ([]byte, error) {

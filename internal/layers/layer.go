@@ -215,22 +215,33 @@ func (l *Layer) Names(name string) ([]string, error) {
 	return names, nil
 }
 
-// Open opens the regular file at name for reading, and describes it. Anything
-// else is refused unopened: a FIFO would wait for ever, a device do whatever
-// opening it does.
-func (l *Layer) Open(name string) (*os.File, Entry, error) {
-	pinned, err := l.open(name, unix.O_PATH|unix.O_NOFOLLOW)
+// Pin opens what is at name without opening it, whatever it is (O_PATH), and
+// describes it: so it can be linked to, or opened if it is the right thing.
+func (l *Layer) Pin(name string) (int, Entry, error) {
+	fd, err := l.open(name, unix.O_PATH|unix.O_NOFOLLOW)
 	if err != nil {
 		if absent(err) {
 			err = fs.ErrNotExist
 		}
-		return nil, Entry{}, l.fail("open", name, err)
+		return -1, Entry{}, l.fail("open", name, err)
+	}
+	e, err := describe(fd)
+	if err != nil {
+		unix.Close(fd)
+		return -1, Entry{}, l.fail("open", name, err)
+	}
+	return fd, e, nil
+}
+
+// Open opens the regular file at name for reading, and describes it. Anything
+// else is refused unopened: a FIFO would wait for ever, a device do whatever
+// opening it does.
+func (l *Layer) Open(name string) (*os.File, Entry, error) {
+	pinned, e, err := l.Pin(name)
+	if err != nil {
+		return nil, Entry{}, err
 	}
 	defer unix.Close(pinned)
-	e, err := describe(pinned)
-	if err != nil {
-		return nil, Entry{}, l.fail("open", name, err)
-	}
 	if e.Type != File {
 		return nil, Entry{}, l.fail("open", name, fmt.Errorf("not a regular file, but a %s", e.Type))
 	}

@@ -163,6 +163,12 @@ func decodeStart(data []byte) (Start, error) {
 	return r, nil
 }
 
+// Base returns the topmost directory of the game beneath the layers: the
+// installation, or the tree of the release that the server runs on.
+func (r Start) Base() Directory {
+	return r.Layers[len(r.Env.Lowers)-1].Directory
+}
+
 // Names returns the names of the layers.
 func (r Start) Names() []string {
 	names := make([]string, len(r.Layers))

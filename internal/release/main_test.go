@@ -2,6 +2,7 @@ package release
 
 import (
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -180,4 +181,9 @@ func (h *host) crash(step string, f func(*Change) error) {
 	must(h.t, err)
 	defer ch.End()
 	must(h.t, f(ch))
+}
+
+func command(name string, args ...string) (string, error) {
+	out, err := exec.Command(name, args...).CombinedOutput()
+	return string(out), err
 }

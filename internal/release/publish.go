@@ -23,7 +23,7 @@ import (
 
 // Info is what is known of a release that is about to be.
 type Info struct {
-	Build string    // Steam's build id, or ""
+	Build string    // Steam's build id; if it is "", what the tree says, or that of the release below
 	Date  time.Time // when it was made: its name comes from the day
 }
 
@@ -38,66 +38,83 @@ const nextFile = ".next"
 // loses all that is in it besides the tree; a crash before leaves it as it was,
 // one after it leaves a whole release, which the next Begin switches to.
 func (ch *Change) Publish(ctx context.Context, staging string, base []instance.Name, info Info) (instance.Name, error) {
-	n, err := ch.publish(ctx, staging, base, info, true)
-	if err != nil {
-		return "", err
-	}
-	return n, ch.finish(n)
-}
-
-// publish does all up to the rename; after that the release is there.
-func (ch *Change) publish(ctx context.Context, staging string, base []instance.Name, info Info, next bool) (instance.Name, error) {
-	if err := ch.complete(base); err != nil {
-		return "", err
-	}
 	n, err := ch.newName(info.Date)
 	if err != nil {
 		return "", err
 	}
-	dir, err := beneath.OpenDir(ch.dir, staging)
-	if err != nil {
-		return "", fmt.Errorf("%s: %w", ch.Layout.Releases(), err)
-	}
-	defer unix.Close(dir)
-	if err := ch.write(ctx, dir, n, base, info); err != nil {
-		return "", fmt.Errorf("%s: %w", filepath.Join(ch.Layout.Releases(), staging), err)
-	}
-	if next {
-		current, err := chain.Current(ch.Layout)
-		if err == nil {
-			err = beneath.WriteFile(dir, nextFile, beneath.File{Data: []byte(current), Mode: 0o600})
-		}
-		if err != nil {
-			return "", err
-		}
-	}
-	// Before it has a name: after a power cut it is whole or not there.
-	if err := unix.Syncfs(dir); err != nil {
-		return "", fmt.Errorf("sync %s: %w", ch.Layout.Releases(), err)
-	}
-	ch.at("written")
-	if err := ch.own(ch.dir, staging); err != nil {
+	if err := ch.complete(base); err != nil {
 		return "", err
 	}
-	if err := unix.Renameat2(ch.dir, staging, ch.dir, string(n), unix.RENAME_NOREPLACE); err != nil {
-		return "", &os.LinkError{Op: "rename", Old: staging, New: string(n), Err: err}
+	if err := ch.publish(ctx, staging, n, base, info); err != nil {
+		return "", fmt.Errorf("%s: %w", filepath.Join(ch.Layout.Releases(), staging), err)
 	}
-	ch.at("named")
-	return n, ch.sync(ch.dir)
+	return n, ch.finish(n)
 }
 
-// write writes the release.env into the open directory dir.
-func (ch *Change) write(ctx context.Context, dir int, n instance.Name, base []instance.Name, info Info) error {
+// publish describes the finished tree in staging, and names it.
+func (ch *Change) publish(ctx context.Context, staging string, n instance.Name, base []instance.Name, info Info) error {
+	dir, err := beneath.OpenDir(ch.dir, staging)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(dir)
 	if err := notMounted(dir); err != nil {
 		return err
 	}
-	bytes, err := size(ctx, dir)
+	// In a release of an operator's elsewhere it is a link, and root's.
+	fd, err := unix.Openat(dir, instance.ReleaseTreeDir, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return &os.PathError{Op: "open", Path: instance.ReleaseTreeDir, Err: err}
+	}
+	defer unix.Close(fd)
+	if err := ch.write(ctx, dir, fd, n, base, info); err != nil {
+		return err
+	}
+	return ch.give(dir, staging, n)
+}
+
+// give gives the directory staging, open as dir, the name of release n. It is
+// marked as the next to be current.
+func (ch *Change) give(dir int, staging string, n instance.Name) error {
+	current, err := chain.Current(ch.Layout)
+	if err == nil {
+		err = beneath.WriteFile(dir, nextFile, beneath.File{Data: []byte(current), Mode: 0o600})
+	}
+	if err == nil {
+		err = ch.own(ch.dir, staging)
+	}
 	if err != nil {
 		return err
 	}
+	// Before it has a name: after a power cut it is whole or not there.
+	if err := unix.Syncfs(dir); err != nil {
+		return fmt.Errorf("sync: %w", err)
+	}
+	ch.at("written")
+	if err := unix.Renameat2(ch.dir, staging, ch.dir, string(n), unix.RENAME_NOREPLACE); err != nil {
+		return &os.LinkError{Op: "rename", Old: staging, New: string(n), Err: err}
+	}
+	ch.at("named")
+	return ch.sync(ch.dir)
+}
+
+// write writes the release.env of the tree, which is open, into the directory dir.
+func (ch *Change) write(ctx context.Context, dir, content int, n instance.Name, base []instance.Name, info Info) error {
+	if info.Build == "" {
+		info.Build = Build(content)
+	}
+	if info.Build == "" && len(base) > 0 {
+		if below, err := ch.Read(base[0]); err == nil {
+			info.Build = below.Build
+		}
+	}
 	r := chain.Release{
 		Chain: append([]instance.Name{n}, base...),
-		Build: info.Build, Date: info.Date.UTC().Truncate(time.Second), Size: bytes,
+		Build: info.Build, Date: info.Date.UTC().Truncate(time.Second),
+		Size: tree.DiskUse(ctx, content).Bytes, // of what can be seen
+	}
+	if err := ctx.Err(); err != nil {
+		return err
 	}
 	if len(r.Chain) > instance.MaxLayers {
 		return advice.With(fmt.Errorf("it lies over %d others, and the kernel allows at most %d layers", len(base), instance.MaxLayers),
@@ -107,7 +124,7 @@ func (ch *Change) write(ctx context.Context, dir int, n instance.Name, base []in
 	if err != nil {
 		return err
 	}
-	return beneath.WriteFile(dir, instance.ReleaseFile, beneath.File{Data: text, Mode: 0o640, GID: ch.Owner.GID})
+	return beneath.WriteFile(dir, instance.ReleaseFile, beneath.File{Data: text, Mode: 0o644})
 }
 
 // notMounted makes sure that nothing is mounted on what is in the directory.
@@ -215,17 +232,6 @@ func (ch *Change) sync(dir int) error {
 		return fmt.Errorf("the change is made, but may not outlive a power cut: %w", err)
 	}
 	return nil
-}
-
-// size is how much of the disk the tree in dir takes, as far as it can be seen. It
-// may be a link: in a release, root's alone.
-func size(ctx context.Context, dir int) (int64, error) {
-	fd, err := unix.Openat(dir, instance.ReleaseTreeDir, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return 0, &os.PathError{Op: "open", Path: instance.ReleaseTreeDir, Err: err}
-	}
-	defer unix.Close(fd)
-	return tree.DiskUse(ctx, fd).Bytes, ctx.Err()
 }
 
 // list returns the names in an open directory.

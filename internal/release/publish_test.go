@@ -29,8 +29,8 @@ func TestPublish(t *testing.T) {
 		t.Errorf("current: %+v, %v", r, err)
 	}
 	for path, want := range map[string]string{
-		h.Layout.Releases(): "0:61235 750", h.Layout.Release(second): "0:61235 750",
-		h.Layout.ReleaseFile(second): "0:61235 640", h.Layout.ReleaseTree(second): "61234:61235 755",
+		h.Layout.Releases(): "0:0 755", h.Layout.Release(second): "0:0 755",
+		h.Layout.ReleaseFile(second): "0:0 644", h.Layout.ReleaseTree(second): "61234:61235 755",
 	} {
 		var st unix.Stat_t
 		must(t, unix.Lstat(path, &st))

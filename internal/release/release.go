@@ -37,6 +37,7 @@ import (
 	"l4d2-host/internal/instance"
 	"l4d2-host/internal/lockfile"
 	"l4d2-host/internal/mountinfo"
+	"l4d2-host/internal/store"
 )
 
 // The errors that a caller can tell apart.
@@ -57,6 +58,7 @@ type Release struct {
 type Catalog struct {
 	Layout instance.Layout
 	Owner  activation.Owner // the game's user
+	Store  *store.Store     // tells which instances are pinned; needed by Uses and Prune
 	// Say is told what was healed or removed, in words; it may be nil.
 	Say func(format string, args ...any)
 
@@ -228,14 +230,16 @@ func openRoots(path string) (int, error) {
 	return fd, nil
 }
 
-// own lets the directory name in dir be root's, and the group read it.
+// own lets the directory name in dir be root's, and anyone look into it: what
+// was there for all to read in a plain installation, a web server that hands out
+// maps, say, is there in a release.
 func (ch *Change) own(dir int, name string) error {
 	fd, err := beneath.OpenDir(dir, name)
 	if err != nil {
 		return err
 	}
 	defer unix.Close(fd)
-	return errors.Join(unix.Fchown(fd, 0, ch.Owner.GID), unix.Fchmod(fd, 0o750))
+	return errors.Join(unix.Fchown(fd, 0, 0), unix.Fchmod(fd, 0o755))
 }
 
 // End ends the change.

@@ -161,16 +161,15 @@ func (ch *Change) heal() error {
 
 func (ch *Change) healOne(name string) error {
 	if n, ok := leftOver(name); ok {
-		ch.say("%s: removing what an interrupted command has left of release %s", name, n)
-		return ch.remove(name)
+		ch.say("removing what an interrupted command has left of release %s", n)
+		if err := ch.remove(name); err != nil {
+			ch.say("warning: %v", err) // it is in nobody's way
+		}
+		return nil
 	}
 	n, err := instance.ParseName(name)
 	if err != nil {
 		return nil // the staging directory, which is the update's to resume; a lock
-	}
-	if target, err := os.Readlink(ch.Layout.ReleaseTree(n)); err == nil && target == chain.Tree(n) {
-		ch.say("%s: an adoption was interrupted, nothing has changed", n)
-		return ch.discard(n)
 	}
 	before, err := instance.ReadFile(filepath.Join(ch.Layout.Release(n), nextFile), instance.MaxName)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -182,6 +181,10 @@ func (ch *Change) healOne(name string) error {
 	now, err := chain.Current(ch.Layout)
 	if err != nil {
 		return err
+	}
+	if _, err := os.Readlink(ch.Layout.ReleaseTree(n)); err == nil && now != n {
+		ch.say("an interrupted adoption of the installation has changed nothing")
+		return ch.takeBack(n)
 	}
 	if now == instance.Name(before) {
 		if err := ch.Use(n); err != nil {
