@@ -134,6 +134,11 @@ func (a *Activation) mount(dir int, target overlay.Target, env instance.Env, con
 	// For l4d2ctl status alone: the server does not need it.
 	if err := a.writeDown(dir, record.Start{At: at, Env: env, ServerConfig: config}, stack); err != nil {
 		a.Log.Warn("%s is not written, so nobody can tell later what this start was made of: %v", a.Layout.Started(a.Name), err)
+		// The last start's would be taken for this one's, and what this one is made
+		// of for nobody's.
+		if err := unix.Unlinkat(dir, instance.StartedFile, 0); err != nil && !errors.Is(err, unix.ENOENT) {
+			a.Log.Warn("%s: %v", a.Layout.Started(a.Name), err)
+		}
 	}
 	return nil
 }

@@ -20,7 +20,7 @@ const (
 
 func (d *Doctor) checkDisks() {
 	seen := map[uint64]bool{}
-	for _, name := range []string{"runtime", "instances", instance.OverlaysDir, instance.InstallationLayer} {
+	for _, name := range []string{"runtime", "instances", instance.OverlaysDir, instance.ReleasesDir, instance.InstallationLayer} {
 		path := filepath.Join(d.Layout.Root(), name)
 		var st unix.Stat_t
 		var disk unix.Statfs_t

@@ -20,6 +20,7 @@ import (
 	"l4d2-host/internal/instance"
 	"l4d2-host/internal/layer"
 	"l4d2-host/internal/mountinfo"
+	"l4d2-host/internal/release"
 	"l4d2-host/internal/store"
 	"l4d2-host/internal/systemd"
 )
@@ -82,6 +83,7 @@ func (d *Doctor) Examine(ctx context.Context, names []instance.Name) []Finding {
 	d.checkUnits(ctx, names)
 	d.checkPorts(names)
 	d.checkOwners(ctx, names)
+	d.checkReleases(names)
 	if all {
 		d.checkLeftOvers()
 	}
@@ -131,7 +133,8 @@ func (d *Doctor) checkLeftOvers() {
 	}
 	found, err := d.Store.LeftOvers()
 	layers, layersErr := (&layer.Catalog{Layout: d.Layout, Store: d.Store}).LeftOvers()
-	found, err = append(found, layers...), errors.Join(err, layersErr)
+	releases, releasesErr := (&release.Catalog{Layout: d.Layout}).LeftOvers()
+	found, err = slices.Concat(found, layers, releases), errors.Join(err, layersErr, releasesErr)
 	for _, err := range found {
 		d.fail(Warning, "leftovers", err)
 	}

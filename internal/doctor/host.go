@@ -44,13 +44,17 @@ type directory struct {
 	user, group string
 }
 
+const steamDir = "steam" // steamcmd's home
+
 var directories = []directory{
 	{"", 0o755, "root", "root"},
 	{instance.InstallationLayer, 0o755, instance.User, instance.User},
+	{instance.ReleasesDir, 0o755, "root", "root"},
 	{instance.OverlaysDir, 0o755, "root", "root"},
 	{"instances", 0o750, "root", instance.User},
 	{"runtime", 0o755, "root", "root"},
 	{"backups", 0o700, "root", "root"},
+	{steamDir, 0o700, instance.User, instance.User},
 }
 
 func (d *Doctor) checkDirectories() {
@@ -59,6 +63,9 @@ func (d *Doctor) checkDirectories() {
 		path := filepath.Join(d.Layout.Root(), want.name)
 		// The installation may be a link to where it is.
 		info, err := os.Stat(path)
+		if errors.Is(err, fs.ErrNotExist) && (want.name == instance.ReleasesDir || want.name == steamDir) {
+			continue // a root of an older version, where servers start all the same
+		}
 		if errors.Is(err, fs.ErrNotExist) {
 			d.add(Error, "directories", "systemd-tmpfiles --create l4d2-host.conf makes it", "%s is missing", path)
 			right = false

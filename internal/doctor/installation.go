@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"l4d2-host/internal/chain"
 	"l4d2-host/internal/instance"
 )
 
@@ -23,11 +24,15 @@ const debianLibraries = "apt install lib32gcc-s1 lib32stdc++6 libc6-i386, or wha
 var libraryDirs = []string{"/lib32", "/usr/lib32", "/lib/i386-linux-gnu", "/usr/lib/i386-linux-gnu", "/usr/lib", "/lib"}
 
 func (d *Doctor) checkInstallation() {
-	root := d.Layout.Installation()
-	path := filepath.Join(root, "srcds_linux")
+	game, err := d.game()
+	if err != nil {
+		d.fail(Error, "installation", err)
+		return
+	}
+	path := find(game, "srcds_linux")
 	program, err := openProgram(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		d.add(Error, "installation", "install the Left 4 Dead 2 dedicated server (Steam app 222860) there with steamcmd", "there is no game in %s: it has no srcds_linux", root)
+		d.add(Error, "installation", "install the Left 4 Dead 2 dedicated server (Steam app 222860) there with steamcmd", "there is no game in %s: it has no srcds_linux", d.Layout.Installation())
 		return
 	}
 	if errors.Is(err, errNotRunnable) {
@@ -41,7 +46,7 @@ func (d *Doctor) checkInstallation() {
 	defer program.Close()
 	if program.Class != elf.ELFCLASS32 {
 		d.add(Warning, "installation", "let steamcmd validate the installation", "%s is a 64-bit program, and Valve's is a 32-bit one", path)
-		d.checkSteamClient(root)
+		d.checkSteamClient(game)
 		return
 	}
 	d.ok("installation", "%s is a 32-bit program", path)
@@ -50,9 +55,9 @@ func (d *Doctor) checkInstallation() {
 	if interpreter == "" {
 		d.ok("libraries", "srcds_linux is linked statically and needs none")
 	} else {
-		d.checkLibraries(root, interpreter)
+		d.checkLibraries(game, interpreter)
 	}
-	d.checkSteamClient(root)
+	d.checkSteamClient(game)
 }
 
 // checkEmulation looks for what keeps the kernel from running 32-bit programs;
@@ -150,7 +155,7 @@ func programInterpreter(f *elf.File) string {
 	return ""
 }
 
-func (d *Doctor) checkLibraries(root, interpreter string) {
+func (d *Doctor) checkLibraries(game []string, interpreter string) {
 	if interpreter != "/lib/ld-linux.so.2" {
 		d.add(Warning, "libraries", "let steamcmd validate the installation", "srcds_linux asks for the loader %s", strconv.Quote(interpreter))
 		return
@@ -160,7 +165,7 @@ func (d *Doctor) checkLibraries(root, interpreter string) {
 		missing = append(missing, interpreter)
 	}
 	for _, library := range []string{"libstdc++.so.6", "libgcc_s.so.1"} {
-		found := isELF32(filepath.Join(root, "bin", library)) // the game brings its own
+		found := isELF32(find(game, "bin/"+library)) // the game brings its own
 		for _, dir := range libraryDirs {
 			found = found || isELF32(filepath.Join(dir, library))
 		}
@@ -188,14 +193,18 @@ func isELF32(path string) bool {
 // server's home as well.
 var steamClients = []string{".steam/sdk32/steamclient.so", "bin/steamclient.so"}
 
-func (d *Doctor) checkSteamClient(root string) {
+func (d *Doctor) checkSteamClient(game []string) {
 	for _, name := range steamClients {
-		if info, err := os.Stat(filepath.Join(root, name)); err == nil && info.Mode().IsRegular() {
-			d.ok("steam", "steamclient.so is at %s", filepath.Join(root, name))
+		path := find(game, name)
+		if info, err := os.Stat(path); err == nil && info.Mode().IsRegular() {
+			d.ok("steam", "steamclient.so is at %s", path)
 			return
 		}
 	}
-	to := filepath.Join(root, steamClients[0])
-	d.add(Warning, "steam", "copy steamcmd's linux32/steamclient.so to "+to+", as user "+instance.User,
+	hint := "copy steamcmd's linux32/steamclient.so to " + filepath.Join(d.Layout.Installation(), steamClients[0]) + ", as user " + instance.User
+	if n, err := chain.Current(d.Layout); err == nil && n != "" {
+		hint = "let a layer bring steamcmd's linux32/steamclient.so as " + steamClients[0] + ": a release is not to be changed"
+	}
+	d.add(Warning, "steam", hint,
 		"the game has no steamclient.so: unless a layer brings it, servers are not listed by Steam")
 }

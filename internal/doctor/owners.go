@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"l4d2-host/internal/beneath"
+	"l4d2-host/internal/chain"
 	"l4d2-host/internal/instance"
 )
 
@@ -26,7 +27,11 @@ func (d *Doctor) checkOwners(ctx context.Context, names []instance.Name) {
 		if err != nil {
 			continue // said with the instance
 		}
-		for _, layer := range env.Lowers {
+		lowers, err := chain.Expand(d.Layout, env.Lowers)
+		if err != nil {
+			continue // said with the instance
+		}
+		for _, layer := range lowers {
 			if seen[layer] || ctx.Err() != nil {
 				continue
 			}

@@ -267,7 +267,9 @@ func (h *host) laidOut() {
 /var/lib/l4d2/installation 755 l4d2:l4d2
 /var/lib/l4d2/instances 750 root:l4d2
 /var/lib/l4d2/overlays 755 root:root
-/var/lib/l4d2/runtime 755 root:root`,
+/var/lib/l4d2/releases 755 root:root
+/var/lib/l4d2/runtime 755 root:root
+/var/lib/l4d2/steam 700 l4d2:l4d2`,
 		"stat -c '%%n %%a %%U:%%G' /var/lib/l4d2 /var/lib/l4d2/*")
 	h.want("enabled", "systemctl is-enabled l4d2.target")
 	// RestartSteps= is systemd 254's
