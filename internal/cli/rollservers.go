@@ -5,15 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/coreos/go-systemd/v22/daemon"
-	"golang.org/x/sys/unix"
-
 	"l4d2-host/internal/a2s"
-	"l4d2-host/internal/beneath"
 	"l4d2-host/internal/instance"
 	"l4d2-host/internal/journal"
 	"l4d2-host/internal/printable"
@@ -86,12 +84,24 @@ func (s *session) writeRoll(state roll.State) error {
 	if err != nil {
 		return err
 	}
-	dir, err := unix.Open(s.RollDir, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	// Nobody but root can write there. Not package beneath: RestrictSUIDSGID=
+	// answers openat2 with ENOSYS.
+	f, err := os.CreateTemp(s.RollDir, rollState+".")
 	if err != nil {
-		return &os.PathError{Op: "open", Path: s.RollDir, Err: err}
+		return err
 	}
-	defer unix.Close(dir)
-	return beneath.WriteFile(dir, rollState, beneath.File{Data: []byte(text), Mode: 0o644, UID: os.Geteuid(), GID: os.Getegid()})
+	defer f.Close()
+	_, err = f.WriteString(text)
+	if err == nil {
+		err = f.Chmod(0o644)
+	}
+	if err == nil {
+		err = os.Rename(f.Name(), filepath.Join(s.RollDir, rollState))
+	}
+	if err != nil {
+		return errors.Join(err, os.Remove(f.Name()))
+	}
+	return nil
 }
 
 // rollServers is the instances of this host, for a roll.

@@ -77,7 +77,8 @@ type Roll struct {
 	now     func() time.Time
 
 	state    State
-	changed  bool // since it was reported
+	deadline time.Time // zero for none
+	changed  bool      // since it was reported
 	waits    []wait
 	running  map[int]<-chan error // restarts that have begun, by the server's index
 	looked   time.Time
@@ -108,9 +109,10 @@ func newAt(o Order, s Servers, log *journal.Log, report func(State), now func() 
 		r.state.Servers = append(r.state.Servers, Server{Name: n, State: Waiting})
 	}
 	if o.Within > 0 {
-		deadline := utc(now().Add(o.Within))
-		r.state.Deadline = &deadline
-		r.warnings = o.warnings(now(), deadline)
+		r.deadline = now().Add(o.Within)
+		shown := utc(r.deadline)
+		r.state.Deadline = &shown
+		r.warnings = o.warnings(now(), r.deadline)
 	}
 	return r
 }
@@ -265,7 +267,7 @@ func (r *Roll) waitFor(i int, w wait) {
 // begin restarts those that may be, as many as may be, and at the deadline gives
 // up on the others unless that is a reason to restart them.
 func (r *Roll) begin(ctx context.Context) {
-	due := r.state.Deadline != nil && !r.now().Before(*r.state.Deadline)
+	due := !r.deadline.IsZero() && !r.now().Before(r.deadline)
 	for _, i := range r.waiting() {
 		if len(r.running) >= r.order.AtOnce {
 			break

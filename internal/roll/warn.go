@@ -68,7 +68,7 @@ func (o Order) warnings(now, deadline time.Time) []time.Time {
 	}
 	var times []time.Time
 	for _, before := range warnBefore {
-		if at := deadline.Add(-before); !at.Before(now.Add(-time.Second)) { // the deadline is in whole seconds
+		if at := deadline.Add(-before); !at.Before(now) {
 			times = append(times, at)
 		}
 	}
@@ -86,7 +86,7 @@ func (r *Roll) warn(ctx context.Context) {
 	}
 	left := time.Duration(0)
 	if due > 0 {
-		r.warnings, left = r.warnings[due:], r.state.Deadline.Sub(r.now())
+		r.warnings, left = r.warnings[due:], r.deadline.Sub(r.now())
 	}
 	if left <= 0 {
 		return
