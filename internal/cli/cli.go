@@ -143,6 +143,12 @@ type commandLine struct {
 	Check   checkCommand   `cmd:"" help:"Look for what is wrong with the machine and its instances."`
 	Layer   layerCommand   `cmd:"" help:"Add, update, inspect and remove layers."`
 
+	Releases releasesCommand `cmd:"" help:"Show the game's releases, and which servers run on them."`
+	Rollback rollbackCommand `cmd:"" help:"Make an earlier release of the game the current one, or any other."`
+	Prune    pruneCommand    `cmd:"" help:"Remove releases that nobody needs any more."`
+	Flatten  flattenCommand  `cmd:"" help:"Fold a release and those below it into one."`
+	Adopt    adoptCommand    `cmd:"" help:"Make the installation the first release, without moving it."`
+
 	Diff      diffCommand      `cmd:"" help:"Show what a server has changed in its files."`
 	Which     whichCommand     `cmd:"" help:"Show which layer a file comes from, and what it shadows."`
 	Conflicts conflictsCommand `cmd:"" help:"Show the files that more than one layer brings."`

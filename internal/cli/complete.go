@@ -9,6 +9,7 @@ import (
 	"github.com/alecthomas/kong"
 
 	"l4d2-host/internal/instance"
+	"l4d2-host/internal/release"
 	"l4d2-host/internal/store"
 )
 
@@ -19,7 +20,7 @@ import (
 // that begins with a colon has the shell complete files or directories itself.
 //
 // What a value can be is told by its field: a nameArg is an instance, unless
-// the tag complete says "layer", "file", "dir" or "none"; a string is nothing
+// the tag complete says "layer", "release", "file", "dir" or "none"; a string is nothing
 // without the tag.
 type completeCommand struct {
 	Words []string `arg:"" optional:"" passthrough:"" help:"The command line, without the program; its last word is the one to complete."`
@@ -158,7 +159,7 @@ func (s *session) values(t *kong.Context, v *kong.Value) []string {
 	if kind == "" && isName(v.Target.Type()) {
 		kind = "instance"
 	}
-	names := kind == "instance" || kind == "layer"
+	names := kind == "instance" || kind == "layer" || kind == "release"
 	if elsewhere := flagCalled(t, "--host"); names && elsewhere != nil && given(t, elsewhere) {
 		return nil // they are another machine's
 	}
@@ -168,6 +169,9 @@ func (s *session) values(t *kong.Context, v *kong.Value) []string {
 		return notYet(t, v, instances)
 	case "layer":
 		return notYet(t, v, layerNames(s.rootOf(t)))
+	case "release":
+		releases, _ := release.Names(s.rootOf(t))
+		return notYet(t, v, releases)
 	case "file":
 		return []string{completeFiles}
 	case "dir":

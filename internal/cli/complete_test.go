@@ -68,9 +68,13 @@ func TestCompleteValues(t *testing.T) {
 	must(t, os.Mkdir(h.layout.Overlay("maps"), 0o755))
 	must(t, os.Symlink("maps", h.layout.Overlay("mods")))
 	must(t, os.WriteFile(h.layout.Overlay("readme.txt"), nil, 0o644))
+	for _, name := range []string{"2026-11-25", ".staging", ".2026-12-01.new"} {
+		must(t, os.MkdirAll(h.layout.Releases()+"/"+name, 0o755))
+	}
 	must(t, os.Mkdir(h.layout.Overlays()+"/Not A Name", 0o755))
 	var line struct {
 		Layer    nameArg   `complete:"layer"`
+		Release  *nameArg  `complete:"release"`
 		New      nameArg   `complete:"none"`
 		Old      nameArg   ``
 		Several  []nameArg ``
@@ -84,7 +88,7 @@ func TestCompleteValues(t *testing.T) {
 	must(t, err)
 	s := &session{Program: &h.program, layout: h.layout}
 	want := map[string][]string{
-		"layer": {"maps", "mods"}, "new": nil, "old": {"coop"}, "several": {"coop"}, "text": nil,
+		"layer": {"maps", "mods"}, "release": {"2026-11-25"}, "new": nil, "old": {"coop"}, "several": {"coop"}, "text": nil,
 		"format": {"deb", "rpm"}, "pictures": {":dir"},
 	}
 	for _, flag := range parser.Model.Flags {
@@ -104,7 +108,7 @@ func TestTextsSayWhatTheyComplete(t *testing.T) {
 				typ = typ.Elem()
 			}
 			if typ == text && v.Enum == "" && !v.Tag.Has("complete") {
-				t.Errorf("%s: %s: lacks the tag complete, which is \"instance\", \"layer\", \"file\", \"dir\" or \"none\"", node.FullPath(), v.Summary())
+				t.Errorf("%s: %s: lacks the tag complete, which is \"instance\", \"layer\", \"release\", \"file\", \"dir\" or \"none\"", node.FullPath(), v.Summary())
 			}
 		}
 	}
