@@ -152,6 +152,7 @@ type commandLine struct {
 	Diff      diffCommand      `cmd:"" help:"Show what a server has changed in its files."`
 	Which     whichCommand     `cmd:"" help:"Show which layer a file comes from, and what it shadows."`
 	Conflicts conflictsCommand `cmd:"" help:"Show the files that more than one layer brings."`
+	Plan      planCommand      `cmd:"" help:"Show what the next start of an instance would change."`
 	Reset     resetCommand     `cmd:"" help:"Give up what a server has changed, or some of it."`
 	Backup    backupCommand    `cmd:"" help:"Keep a copy of an instance's spec and its own files."`
 	Restore   restoreCommand   `cmd:"" help:"Put an instance back to what a backup holds."`

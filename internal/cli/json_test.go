@@ -17,6 +17,7 @@ var printed = map[string]reflect.Type{
 	"list":       reflect.TypeFor[listed](),
 	"layer list": reflect.TypeFor[listedLayer](),
 	"layer show": reflect.TypeFor[shownLayer](),
+	"plan":       reflect.TypeFor[planned](),
 	"releases":   reflect.TypeFor[listedRelease](),
 	"restart":    reflect.TypeFor[rolled](),
 	"show":       reflect.TypeFor[shown](),

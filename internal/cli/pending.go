@@ -243,6 +243,9 @@ func (s *session) addChangedLayers(ctx context.Context, v *status, start *record
 	}
 }
 
+// pathsNamed is how many of the paths in which a layer changed are named.
+const pathsNamed = 3
+
 func (s *session) changedLayer(ctx context.Context, overlays int, lower string, start *record.Start, was record.Directory) (string, error) {
 	fd, _, err := layers.OpenDir(overlays, lower, filepath.Join(s.layout.Root(), lower))
 	if errors.Is(err, unix.ENOENT) {
@@ -259,7 +262,7 @@ func (s *session) changedLayer(ctx context.Context, overlays int, lower string, 
 	if now != was {
 		return "another directory has its name now", nil
 	}
-	c := tree.ChangedSince(ctx, fd, start.At)
+	c := tree.ChangedSince(ctx, fd, start.At, pathsNamed)
 	if c.Count == 0 {
 		return "", c.Missed
 	}

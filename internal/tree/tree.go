@@ -60,17 +60,17 @@ type Changes struct {
 	Paths []string
 	// Missed is why there may be more: see Usage.
 	Missed error
-}
 
-// named is how many paths Changes holds.
-const named = 3
+	most int
+}
 
 // ChangedSince returns what changed after t in the open directory dir: what is
 // new or written to, and what only changed its owner, mode or name; a directory
 // too, and so what was removed from it shows. It goes by the time of the inode
-// (ctime), which nobody can set, on the clock's ticks of some milliseconds.
-func ChangedSince(ctx context.Context, dir int, t time.Time) Changes {
-	var c Changes
+// (ctime), which nobody can set, on the clock's ticks of some milliseconds. No
+// more than most paths are kept.
+func ChangedSince(ctx context.Context, dir int, t time.Time, most int) Changes {
+	c := Changes{most: most}
 	err := beneath.Walk(ctx, dir, func(e beneath.Entry) {
 		if e.Err != nil && c.Missed == nil {
 			c.Missed = e.Err
@@ -92,7 +92,7 @@ func (c *Changes) add(path string, st *unix.Stat_t, t time.Time) {
 		return
 	}
 	c.Count++
-	if len(c.Paths) < named {
+	if len(c.Paths) < c.most {
 		c.Paths = append(c.Paths, path)
 	}
 }

@@ -74,14 +74,14 @@ func TestChangedSince(t *testing.T) {
 	tick()
 	start := time.Now()
 	tick()
-	if c := ChangedSince(context.Background(), fd, start); c.Count != 0 || c.Missed != nil {
+	if c := ChangedSince(context.Background(), fd, start, 3); c.Count != 0 || c.Missed != nil {
 		t.Errorf("nothing changed, got %+v", c)
 	}
 	// A copy that keeps its time, as rsync and cp -a make it.
 	must(t, os.WriteFile(filepath.Join(dir, "new"), nil, 0o644))
 	must(t, os.Chtimes(filepath.Join(dir, "new"), time.Unix(1, 0), time.Unix(1, 0)))
 	must(t, os.Chmod(old, 0o600))
-	c := ChangedSince(context.Background(), fd, start)
+	c := ChangedSince(context.Background(), fd, start, 3)
 	slices.Sort(c.Paths)
 	if want := []string{".", "new", "sub/old"}; c.Count != 3 || !slices.Equal(c.Paths, want) {
 		t.Errorf("%+v, want %q", c, want)
@@ -90,7 +90,7 @@ func TestChangedSince(t *testing.T) {
 	for _, name := range []string{"a", "b", "c"} {
 		must(t, os.WriteFile(filepath.Join(dir, name), nil, 0o644))
 	}
-	if c := ChangedSince(context.Background(), fd, start); c.Count != 6 || len(c.Paths) != named {
+	if c := ChangedSince(context.Background(), fd, start, 3); c.Count != 6 || len(c.Paths) != 3 {
 		t.Errorf("%+v, want 6, the directory of the removed file among them", c)
 	}
 }
