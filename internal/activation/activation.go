@@ -119,6 +119,10 @@ func (a *Activation) mount(dir int, target overlay.Target, env instance.Env, con
 	if err := a.prepareWork(stack.Work, stack.Upper); err != nil {
 		return err
 	}
+	made, err := stack.made()
+	if err != nil {
+		return err
+	}
 	m, err := stack.Mount(target, a.Method)
 	if err != nil {
 		return stack.explain(err)
@@ -131,8 +135,9 @@ func (a *Activation) mount(dir int, target overlay.Target, env instance.Env, con
 		return errors.Join(err, m.Abandon())
 	}
 	a.Log.Info("mounted %s: %d layers, by %s", target.Path, len(stack.Lowers), m.Method)
-	// For l4d2ctl status alone: the server does not need it.
-	if err := a.writeDown(dir, record.Start{At: at, Env: env, ServerConfig: config}, stack); err != nil {
+	a.warnHiding(stack, made)
+	// For l4d2ctl alone: the server does not need it.
+	if err := record.WriteStart(dir, a.Owner.GID, record.Start{At: at, Env: env, ServerConfig: config, Layers: made}); err != nil {
 		a.Log.Warn("%s is not written, so nobody can tell later what this start was made of: %v", a.Layout.Started(a.Name), err)
 		// The last start's would be taken for this one's, and what this one is made
 		// of for nobody's.
@@ -141,17 +146,6 @@ func (a *Activation) mount(dir int, target overlay.Target, env instance.Env, con
 		}
 	}
 	return nil
-}
-
-func (a *Activation) writeDown(dir int, r record.Start, s stack) error {
-	for i, lower := range s.Lowers {
-		d, err := record.DirectoryOf(lower.FD)
-		if err != nil {
-			return err
-		}
-		r.Layers = append(r.Layers, record.Layer{Name: s.names[i], Directory: d})
-	}
-	return record.WriteStart(dir, a.Owner.GID, r)
 }
 
 // Unmount takes the instance's overlay away; nothing mounted is success. The

@@ -12,7 +12,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"time"
 
@@ -201,9 +200,4 @@ func identities(v layers.View) ([]record.Directory, error) {
 		}
 	}
 	return ids, nil
-}
-
-// SameLayers reports whether two lists are the same directories.
-func SameLayers(a, b []record.Layer) bool {
-	return slices.EqualFunc(a, b, func(x, y record.Layer) bool { return x.Directory == y.Directory })
 }

@@ -13,8 +13,10 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -109,13 +111,18 @@ func (r Start) encode() ([]byte, error) {
 	}
 	var b bytes.Buffer
 	fmt.Fprintf(&b, "%s\nat %d\nenv %d\n", startFormat, r.At.UnixNano(), len(env))
-	for _, d := range r.Layers {
-		fmt.Fprintf(&b, "layer %d %d %s\n", d.Dev, d.Ino, d.Name)
-	}
-	b.WriteByte('\n')
+	encodeLayers(&b, r.Layers)
 	b.Write(env)
 	b.Write(r.ServerConfig)
 	return b.Bytes(), nil
+}
+
+// encodeLayers writes a line for each, and an empty one.
+func encodeLayers(b *bytes.Buffer, layers []Layer) {
+	for _, d := range layers {
+		fmt.Fprintf(b, "layer %d %d %s\n", d.Dev, d.Ino, d.Name)
+	}
+	b.WriteByte('\n')
 }
 
 func decodeStart(data []byte) (Start, error) {
@@ -177,3 +184,37 @@ func (r Start) Names() []string {
 	}
 	return names
 }
+
+// SameLayers reports whether the last start of n was made of these directories.
+// It is for the helper, which asks it before each start, and reads no more than
+// it has to. The error is ErrNone if there was no start, as with ReadStart.
+func SameLayers(l instance.Layout, n instance.Name, layers []Layer) (bool, error) {
+	var want bytes.Buffer
+	encodeLayers(&want, layers)
+	f, err := os.Open(l.Started(n)) // root's, in a directory of root's
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, ErrNone
+	}
+	if err != nil {
+		return false, err
+	}
+	head := make([]byte, want.Len()+headLength)
+	size, err := io.ReadFull(f, head)
+	f.Close()
+	if err != nil && !errors.Is(err, io.ErrUnexpectedEOF) && !errors.Is(err, io.EOF) {
+		return false, err
+	}
+	lines := bytes.SplitAfterN(head[:size], []byte("\n"), 4) // the format, at, env, the layers
+	if len(lines) == 4 && string(lines[0]) == startFormat+"\n" && bytes.HasPrefix(lines[3], want.Bytes()) {
+		return true, nil
+	}
+	// A directory may have another name now.
+	last, err := ReadStart(l, n)
+	if err != nil {
+		return false, err
+	}
+	return slices.EqualFunc(last.Layers, layers, func(a, b Layer) bool { return a.Directory == b.Directory }), nil
+}
+
+// headLength is room for the lines before the layers, in bytes.
+const headLength = 100

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -133,4 +134,39 @@ func FuzzDecodeStart(f *testing.F) {
 			t.Errorf("%+v became %+v, %v", r, back, err)
 		}
 	})
+}
+
+func TestSameLayers(t *testing.T) {
+	layout, err := instance.NewLayout(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.MkdirAll(layout.Runtime("a"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := SameLayers(layout, "a", start.Layers); !errors.Is(err, ErrNone) {
+		t.Errorf("before the first start: %v", err)
+	}
+	dir, err := unix.Open(layout.Runtime("a"), unix.O_RDONLY|unix.O_DIRECTORY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(dir)
+	if err := WriteStart(dir, os.Getgid(), start); err != nil {
+		t.Fatal(err)
+	}
+	renamed, moved, turned := slices.Clone(start.Layers), slices.Clone(start.Layers), slices.Clone(start.Layers)
+	renamed[0].Name, moved[1].Ino = "overlays/other", 1
+	slices.Reverse(turned)
+	for _, tt := range []struct {
+		layers []Layer
+		want   bool
+	}{
+		{start.Layers, true}, {renamed, true}, {moved, false}, {start.Layers[1:], false}, {start.Layers[:1], false},
+		{turned, false}, {append([]Layer{start.Layers[0]}, start.Layers...), false},
+	} {
+		if got, err := SameLayers(layout, "a", tt.layers); err != nil || got != tt.want {
+			t.Errorf("%+v: %v, %v", tt.layers, got, err)
+		}
+	}
 }
