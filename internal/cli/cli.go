@@ -157,6 +157,8 @@ type commandLine struct {
 	Backup    backupCommand    `cmd:"" help:"Keep a copy of an instance's spec and its own files."`
 	Restore   restoreCommand   `cmd:"" help:"Put an instance back to what a backup holds."`
 	Clone     cloneCommand     `cmd:"" help:"Make an instance like another one, on another port."`
+
+	Update updateCommand `cmd:"" help:"Update the game, or install it."`
 }
 
 // newParser returns the parser that fills line.

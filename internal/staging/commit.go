@@ -38,7 +38,7 @@ func (s *Staging) Commit(ctx context.Context) (n instance.Name, err error) {
 	if err != nil {
 		return "", err
 	}
-	now, err := s.base()
+	now, err := Base(s.Layout)
 	if err != nil {
 		return "", err
 	}

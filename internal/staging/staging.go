@@ -85,7 +85,7 @@ func (s *Staging) Stage() (done Staged, err error) {
 		return done, err
 	}
 	defer change.End()
-	base, err := s.base()
+	base, err := Base(s.Layout)
 	if err != nil {
 		return done, err
 	}
@@ -110,17 +110,19 @@ func (s *Staging) Stage() (done Staged, err error) {
 	return done, s.mount(dir, base)
 }
 
-// base returns the chain of the current release, or nil where there is no game.
-func (s *Staging) base() ([]instance.Name, error) {
-	n, err := chain.Current(s.Layout)
+// Base returns the chain of the current release, which an update would lie over,
+// or nil where there is no game. The error is release.ErrPlain, with advice, where
+// the game can't be updated so.
+func Base(l instance.Layout) ([]instance.Name, error) {
+	n, err := chain.Current(l)
 	if err != nil {
 		return nil, err
 	}
 	if n != "" {
-		r, err := chain.Read(s.Layout, n)
+		r, err := chain.Read(l, n)
 		return r.Chain, err
 	}
-	installation := s.Layout.Installation()
+	installation := l.Installation()
 	info, err := os.Lstat(installation)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil

@@ -1,0 +1,128 @@
+package cli
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"l4d2-host/internal/chain"
+	"l4d2-host/internal/instance"
+	"l4d2-host/internal/systemd"
+)
+
+// publish makes release n, of a build, the current one.
+func (h *host) publish(n instance.Name, build string) {
+	h.t.Helper()
+	text, err := chain.Release{Chain: []instance.Name{n}, Build: build, Date: time.Unix(0, 0)}.Format()
+	must(h.t, err)
+	must(h.t, os.MkdirAll(h.layout.ReleaseTree(n), 0o755))
+	must(h.t, os.WriteFile(h.layout.ReleaseFile(n), text, 0o644))
+	must(h.t, os.RemoveAll(h.layout.Installation()))
+	must(h.t, os.Symlink(chain.Tree(n), h.layout.Installation()))
+}
+
+// updates lets the unit's job do something, as long as it likes.
+func (h *host) updates(do func(ctx context.Context, u *systemd.Unit) error) {
+	h.systemd.on["start"] = do
+}
+
+func TestUpdate(t *testing.T) {
+	h := newHost(t)
+	must(t, os.WriteFile(filepath.Join(h.layout.Installation(), "srcds_linux"), nil, 0o755))
+	h.run(ExitFailed, "update")
+	h.says(&h.err, "the installation is a plain one", "l4d2ctl: hint: make it the first release, without copying it, with: l4d2ctl adopt\n")
+	h.called()
+
+	must(t, os.RemoveAll(h.layout.Installation()))
+	h.updates(func(context.Context, *systemd.Unit) error { h.publish("2026-11-25", "7"); return nil })
+	h.run(ExitDone, "update")
+	h.called("reset l4d2-update.service", "start l4d2-update.service")
+	if h.out.String() != "release 2026-11-25, build 7, is current\n" {
+		t.Errorf("%q", h.out.String())
+	}
+	h.run(ExitDone, "update", "--json")
+	h.says(&h.out, `"release": "2026-11-25"`, `"build": "7"`, `"changed": false`)
+	h.updates(func(context.Context, *systemd.Unit) error { return nil })
+	h.run(ExitDone, "update")
+	h.says(&h.out, "up to date: release 2026-11-25, build 7,\n")
+	h.updates(func(context.Context, *systemd.Unit) error { h.publish("2026-11-25.2", ""); return nil })
+	h.run(ExitDone, "update")
+	h.says(&h.out, "release 2026-11-25.2 is current\n")
+	h.says(&h.err, "running servers keep theirs until their next start\n")
+}
+
+func TestUpdateFails(t *testing.T) {
+	h := newHost(t)
+	h.publish("a", "7")
+	h.systemd.journal = []string{"the disk is full", "l4d2-update: hint: make room"}
+	h.updates(func(_ context.Context, u *systemd.Unit) error {
+		u.InvocationID = "ab02"
+		return &systemd.JobError{Unit: u.Name, Verb: "start", Result: "failed"}
+	})
+	h.run(ExitFailed, "update")
+	h.says(&h.err, "l4d2ctl: update: start l4d2-update.service: the unit failed\n    the disk is full\n    l4d2-update: hint: make room\nl4d2ctl: hint: more: journalctl -u l4d2-update\n")
+	if h.systemd.run != "ab02" || h.out.Len() > 0 {
+		t.Errorf("run %s; %s", h.systemd.run, h.out.String())
+	}
+	h.updates(func(_ context.Context, u *systemd.Unit) error {
+		return &systemd.JobError{Unit: u.Name, Verb: "start", Result: "canceled"}
+	})
+	h.run(ExitFailed, "update")
+	h.says(&h.err, "someone else cancelled the job\n")
+	h.systemd.calls = nil
+	h.systemd.units[updateUnit] = systemd.Unit{LoadState: "not-found"}
+	h.run(ExitFailed, "update")
+	h.says(&h.err, "no such unit is installed", "comes with the package l4d2-host")
+	h.called()
+}
+
+// Progress as lines, each 10 percent and each new phase once; and Ctrl-C leaves
+// the unit alone.
+func TestUpdateFollowed(t *testing.T) {
+	h := newHost(t)
+	h.publish("a", "7")
+	set := func(text string) {
+		h.systemd.mu.Lock()
+		h.systemd.units[updateUnit] = systemd.Unit{LoadState: "loaded", ActiveState: "activating", StatusText: text}
+		h.systemd.mu.Unlock()
+		time.Sleep(2 * followEvery)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	release := make(chan struct{})
+	defer close(release)
+	h.updates(func(ctx context.Context, _ *systemd.Unit) error {
+		for _, text := range []string{"preparing", "downloading: 1.00% (1 of 100 bytes)", "downloading: 2.00% (2 of 100 bytes)", "downloading: 11.00% (11 of 100 bytes)", "evil\x1b[2J"} {
+			set(text)
+		}
+		cancel()
+		<-release
+		return ctx.Err()
+	})
+	h.runIn(ctx, ExitInterrupted, "update")
+	got := h.err.String()
+	for _, line := range []string{"preparing\ndownloading: 1.00% (1 of 100 bytes)\ndownloading: 11.00% (11 of 100 bytes)\nevil\\x1b[2J\n",
+		"the update goes on by itself", "l4d2ctl: hint: this ends it: l4d2ctl update --cancel\n"} {
+		if !strings.Contains(got, line) {
+			t.Errorf("lacks %q:\n%s", line, got)
+		}
+	}
+	h.called("reset l4d2-update.service", "start l4d2-update.service")
+}
+
+func TestUpdateCancel(t *testing.T) {
+	h := newHost(t)
+	h.run(ExitDone, "update", "--cancel")
+	h.says(&h.out, "no update is running\n")
+	h.called()
+	h.systemd.units[updateUnit] = systemd.Unit{LoadState: "loaded", ActiveState: "activating"}
+	h.run(ExitDone, "update", "--cancel")
+	h.says(&h.out, "cancelled; the next update goes on with what was downloaded\n")
+	h.called("stop l4d2-update.service")
+	if _, err := os.Lstat(filepath.Join(h.layout.Root(), "releases")); err == nil {
+		t.Error("something was made")
+	}
+}
