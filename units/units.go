@@ -4,7 +4,7 @@ package units
 
 import "embed"
 
-//go:embed *.service *.target
+//go:embed *.service *.target *.slice
 var files embed.FS
 
 // Installed is where the package puts units.

@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -63,11 +62,7 @@ func (c *checkCommand) Run(s *session) error {
 
 func (s *session) printFindings(findings []doctor.Finding, asJSON bool) error {
 	if asJSON {
-		text, err := json.MarshalIndent(findings, "", "  ")
-		if err == nil {
-			s.print(string(printable.JSON(text)) + "\n")
-		}
-		return err
+		return s.printJSON(findings)
 	}
 	var b strings.Builder
 	counts := map[string]int{}

@@ -61,7 +61,7 @@ func (s *session) complete(before []string, current string) []string {
 	if n := len(before); n > 0 && strings.HasPrefix(before[n-1], "-") {
 		t := trace(before[:n-1])
 		if flag := flagCalled(t, before[n-1]); flag != nil && !flag.IsBool() {
-			return beginning(current, s.values(t, flag.Value))
+			return beginning(current, s.values(t, flag.Value, current))
 		}
 	}
 	t := trace(before)
@@ -73,7 +73,7 @@ func (s *session) complete(before []string, current string) []string {
 		if flag == nil || flag.IsBool() {
 			return nil
 		}
-		lines := beginning(value, s.values(t, flag.Value))
+		lines := beginning(value, s.values(t, flag.Value, value))
 		for i, line := range lines {
 			if !strings.HasPrefix(line, ":") {
 				lines[i] = name + "=" + line
@@ -89,7 +89,7 @@ func (s *session) complete(before []string, current string) []string {
 		node = t.Model.Node
 	}
 	if value := nextPositional(t, node); value != nil {
-		return beginning(current, s.values(t, value))
+		return beginning(current, s.values(t, value, current))
 	}
 	var lines []string
 	for _, child := range node.Children {
@@ -150,16 +150,21 @@ func nextPositional(t *kong.Context, node *kong.Node) *kong.Positional {
 	return nil
 }
 
-// values are the lines for what v can be.
-func (s *session) values(t *kong.Context, v *kong.Value) []string {
+// values are the lines for what v can be; some only those that begin with what
+// has been typed.
+func (s *session) values(t *kong.Context, v *kong.Value, typed string) []string {
 	if v.Enum != "" {
 		return v.EnumSlice()
 	}
 	kind := v.Tag.Get("complete")
-	if kind == "" && isName(v.Target.Type()) {
+	switch {
+	case kind != "":
+	case isOf[nameArg](v.Target.Type()):
 		kind = "instance"
+	case isOf[gamePath](v.Target.Type()):
+		kind = "path"
 	}
-	names := kind == "instance" || kind == "layer" || kind == "release"
+	names := kind == "instance" || kind == "layer" || kind == "release" || kind == "path"
 	if elsewhere := flagCalled(t, "--host"); names && elsewhere != nil && given(t, elsewhere) {
 		return nil // they are another machine's
 	}
@@ -172,6 +177,8 @@ func (s *session) values(t *kong.Context, v *kong.Value) []string {
 	case "release":
 		releases, _ := release.Names(s.rootOf(t))
 		return notYet(t, v, releases)
+	case "path":
+		return s.pathsBelow(t, typed)
 	case "file":
 		return []string{completeFiles}
 	case "dir":
@@ -184,11 +191,12 @@ func given(t *kong.Context, flag *kong.Flag) bool {
 	return slices.ContainsFunc(t.Path, func(p *kong.Path) bool { return p.Flag == flag })
 }
 
-func isName(typ reflect.Type) bool {
+// isOf says that a value is one of type T, or several.
+func isOf[T any](typ reflect.Type) bool {
 	if typ.Kind() == reflect.Slice {
 		typ = typ.Elem()
 	}
-	return typ == reflect.TypeFor[nameArg]()
+	return typ == reflect.TypeFor[T]()
 }
 
 // rootOf is where the command line that is being typed will look.

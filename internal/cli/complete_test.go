@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/alecthomas/kong"
+	"golang.org/x/sys/unix"
 )
 
 func TestComplete(t *testing.T) {
@@ -62,6 +63,42 @@ func TestComplete(t *testing.T) {
 	h.run(ExitDone, "complete", "--")
 }
 
+// The files that an instance sees, one directory at a time, and none that a shell
+// would take for more than a name.
+func TestCompletePaths(t *testing.T) {
+	h := newHost(t, "a", "b")
+	for _, name := range []string{"left4dead2/cfg/a.cfg", "left4dead2/gone.txt", "left4dead2/$(reboot)", "left4dead2/a b", "left4dead2/`x`", "left4dead2/it's", "left4dead2/\x1b", "left4dead2/é", "left4dead2/c:d"} {
+		h.put(h.layout.Installation()+"/"+name, "")
+	}
+	h.put(h.layout.Upper("a")+"/left4dead2/cfg/own.cfg", "")
+	must(t, unix.Mknod(h.layout.Upper("a")+"/left4dead2/gone.txt", unix.S_IFCHR, 0))
+	for line, want := range map[string]string{
+		"which a |":                          "left4dead2/",
+		"which a l|":                         "left4dead2/",
+		"which a left4dead2/|":               "left4dead2/cfg/",
+		"which b left4dead2/|":               "left4dead2/cfg/ left4dead2/gone.txt",
+		"which a left4dead2/cfg/|":           "left4dead2/cfg/a.cfg left4dead2/cfg/own.cfg",
+		"which a left4dead2/cfg/o|":          "left4dead2/cfg/own.cfg",
+		"which a x left4dead2/cfg/o|":        "left4dead2/cfg/own.cfg",
+		"reset a left4dead2//cfg/o|":         "left4dead2//cfg/own.cfg",
+		"diff a --text left4dead2/cfg/o|":    "left4dead2/cfg/own.cfg",
+		"diff a --text=left4dead2/cfg/o|":    "--text=left4dead2/cfg/own.cfg",
+		"diff --text left4dead2/|":           "",
+		"which nope |":                       "",
+		"which a ../|":                       "",
+		"which a /|":                         "",
+		"which a left4dead2/cfg/../../../|":  "",
+		"which a left4dead2/cfg/a.cfg/|":     "",
+		"--host games1 which a left4dead2/|": "",
+	} {
+		words := strings.Split(strings.TrimSuffix(line, "|"), " ")
+		h.run(ExitDone, append([]string{"complete", "--"}, words...)...)
+		if got := strings.Join(strings.Fields(h.out.String()), " "); got != want || h.err.Len() > 0 {
+			t.Errorf("%q is completed to %q, want %q; said %q", line, got, want, &h.err)
+		}
+	}
+}
+
 // What a value can be, by the tag.
 func TestCompleteValues(t *testing.T) {
 	h := newHost(t, "coop")
@@ -92,7 +129,7 @@ func TestCompleteValues(t *testing.T) {
 		"format": {"deb", "rpm"}, "pictures": {":dir"},
 	}
 	for _, flag := range parser.Model.Flags {
-		if got := s.values(nothing, flag.Value); flag.Name != "help" && !slices.Equal(got, want[flag.Name]) {
+		if got := s.values(nothing, flag.Value, ""); flag.Name != "help" && !slices.Equal(got, want[flag.Name]) {
 			t.Errorf("--%s can be %q, want %q", flag.Name, got, want[flag.Name])
 		}
 	}

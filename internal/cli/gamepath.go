@@ -75,6 +75,11 @@ func (s *session) openStack(n instance.Name) (stack, error) {
 	if err := s.known([]instance.Name{n}); err != nil {
 		return stack{}, err
 	}
+	return s.lookInto(n)
+}
+
+// lookInto is openStack for whoever may see what this user may.
+func (s *session) lookInto(n instance.Name) (stack, error) {
 	names, err := s.layersOf(n)
 	if err != nil {
 		return stack{}, fmt.Errorf("%s: %w", n, err)

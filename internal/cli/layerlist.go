@@ -1,16 +1,13 @@
 package cli
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
-	"text/tabwriter"
 
 	"l4d2-host/internal/instance"
 	"l4d2-host/internal/layer"
 	"l4d2-host/internal/layers"
-	"l4d2-host/internal/printable"
 	"l4d2-host/internal/tree"
 )
 
@@ -52,13 +49,11 @@ func (c *layerListCommand) Run(s *session) error {
 		}
 	}
 	if c.JSON {
-		text, err := json.MarshalIndent(list, "", "  ")
-		if err != nil {
+		if err := s.printJSON(list); err != nil {
 			return err
 		}
-		s.print(string(printable.JSON(text)) + "\n")
 	} else if len(list) > 0 {
-		s.print(layerTable(list))
+		s.print(s.layerTable(list))
 	}
 	if len(list) == 0 {
 		s.hint("no layers in %s: make one with: %s layer add NAME ARCHIVE", s.layout.Overlays(), program)
@@ -87,19 +82,16 @@ func (s *session) describeLayer(c *layer.Catalog, n instance.Name) (listedLayer,
 	return d, errors.Join(use.Missed, usersErr, runningErr)
 }
 
-func layerTable(list []listedLayer) string {
-	var text strings.Builder
-	w := tabwriter.NewWriter(&text, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "NAME\tVERSION\tSIZE\tFILES\tUSED BY\tRUNNING")
+func (s *session) layerTable(list []listedLayer) string {
+	rows := [][]cell{plain("NAME", "VERSION", "SIZE", "FILES", "USED BY", "RUNNING")}
 	for _, l := range list {
 		bytes := "-"
 		if l.Bytes != nil {
 			bytes = size(*l.Bytes)
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", l.Name, orDash(l.Version), bytes, orDash(l.Files), namesOrDash(l.UsedBy), namesOrDash(l.Running))
+		rows = append(rows, plain(string(l.Name), orDash(l.Version), bytes, orDash(l.Files), namesOrDash(l.UsedBy), namesOrDash(l.Running)))
 	}
-	_ = w.Flush() // a strings.Builder takes everything
-	return text.String()
+	return s.table(rows)
 }
 
 func namesOrDash(names []instance.Name) string {
@@ -152,14 +144,10 @@ func (c *layerShowCommand) Run(s *session) error {
 		return readable(fmt.Errorf("%s: %w", n, err))
 	}
 	if c.JSON {
-		text, err := json.MarshalIndent(v, "", "  ")
-		if err == nil {
-			s.print(string(printable.JSON(text)) + "\n")
-		}
-		return err
+		return s.printJSON(v)
 	}
 	var b strings.Builder
-	b.WriteString(layerTable([]listedLayer{v.listedLayer}) + "\n")
+	b.WriteString(s.layerTable([]listedLayer{v.listedLayer}) + "\n")
 	for _, e := range v.Entries {
 		what := string(e.Type)
 		switch e.Type {

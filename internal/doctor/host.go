@@ -113,16 +113,25 @@ func (d *Doctor) checkDirectory(path string, info fs.FileInfo, want directory) b
 	return false
 }
 
+// checkHelper looks at what the unit runs before and beside the game.
 func (d *Doctor) checkHelper() {
-	info, err := os.Lstat(d.Helper)
+	d.checkProgram("helper", d.Helper, "root executes it")
+	d.checkProgram("watcher", filepath.Join(filepath.Dir(d.Helper), watcher), "every server starts with it")
+}
+
+// watcher is the program in front of the game, beside the helper.
+const watcher = "l4d2-watch"
+
+func (d *Doctor) checkProgram(check, path, use string) {
+	info, err := os.Lstat(path)
 	if err != nil {
-		d.add(Error, "helper", "install the package again", "%v: no server can start", err)
+		d.add(Error, check, "install the package again", "%v: no server can start", err)
 		return
 	}
 	st := info.Sys().(*syscall.Stat_t)
 	if !info.Mode().IsRegular() || info.Mode().Perm()&0o111 == 0 || st.Uid != 0 || info.Mode().Perm()&0o022 != 0 {
-		d.add(Error, "helper", "install the package again", "%s: owner %d, mode %v: root executes it, so only root may write it", d.Helper, st.Uid, info.Mode())
+		d.add(Error, check, "install the package again", "%s: owner %d, mode %v: %s, so only root may write it", path, st.Uid, info.Mode(), use)
 		return
 	}
-	d.ok("helper", "%s is there", d.Helper)
+	d.ok(check, "%s is there", path)
 }

@@ -18,7 +18,7 @@ var unitDirs = []string{"/etc/systemd/system", "/run/systemd/system", "/usr/loca
 
 // checkUnits looks for the unit files, and for what changes them.
 func (d *Doctor) checkUnits(ctx context.Context, names []instance.Name) {
-	for _, name := range []string{"l4d2@.service", "l4d2.target"} {
+	for _, name := range []string{"l4d2@.service", "l4d2.target", "l4d2.slice"} {
 		d.checkUnitFile(name)
 	}
 	if d.Systemd == nil {

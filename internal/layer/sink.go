@@ -30,7 +30,12 @@ const (
 	maxRatio    = 200
 	// reserve is what is left free on the disk, in bytes.
 	reserve = 256 << 20
+	// block is what each file and directory takes on the disk at the least, in
+	// bytes: a block, or its inode.
+	block = 4096
 )
+
+var errNoRoom = advice.With(errors.New("the disk has no room for it"), "make room on the file system of the layers")
 
 // sink makes the files of an archive in a directory that nobody else can
 // reach. It takes regular files, directories and links that stay inside, and
@@ -42,6 +47,7 @@ type sink struct {
 	owner  activation.Owner
 	packed int64 // size of the archive in bytes, 0 if there is none
 	room   int64 // bytes that may be written
+	used   int64 // of these
 
 	Files int
 	Bytes int64
@@ -107,6 +113,10 @@ func clean(name string) (string, error) {
 // directories. The game looks files up without regard to case, so two names
 // that differ in nothing else would be one file to some and two to others.
 func (s *sink) claim(p string, dir bool) error {
+	// An archive of directories and links alone comes by here and nowhere else.
+	if err := s.ctx.Err(); err != nil {
+		return fmt.Errorf("interrupted: %w", err)
+	}
 	if s.Files++; s.Files > maxFiles {
 		return fmt.Errorf("more than %d files", maxFiles)
 	}
@@ -126,6 +136,9 @@ func (s *sink) take(p string, dir bool) error {
 		// Parents count as well: one file can have dozens that nothing else names.
 		if len(s.seen) == maxFiles {
 			return fmt.Errorf("more than %d files and directories", maxFiles)
+		}
+		if s.used += block; s.used > s.room {
+			return errNoRoom
 		}
 		s.seen[key] = claimed{p, dir}
 	case before.path != p:
@@ -297,8 +310,8 @@ func (w writer) Write(data []byte) (int, error) {
 		return 0, fmt.Errorf("interrupted: %w", err)
 	}
 	s.Bytes += int64(len(data))
-	if s.Bytes > s.room {
-		return 0, advice.With(errors.New("the disk has no room for it"), "make room on the file system of the layers")
+	if s.used += int64(len(data)); s.used > s.room {
+		return 0, errNoRoom
 	}
 	if s.packed > 0 && s.Bytes > freeOfRatio && s.Bytes/maxRatio > s.packed {
 		return 0, fmt.Errorf("it unpacks to more than %d times its size: it is made to fill the disk", maxRatio)

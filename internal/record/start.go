@@ -17,6 +17,7 @@ import (
 	"io/fs"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -120,7 +121,10 @@ func (r Start) encode() ([]byte, error) {
 // encodeLayers writes a line for each, and an empty one.
 func encodeLayers(b *bytes.Buffer, layers []Layer) {
 	for _, d := range layers {
-		fmt.Fprintf(b, "layer %d %d %s\n", d.Dev, d.Ino, d.Name)
+		line := strconv.AppendUint([]byte("layer "), d.Dev, 10)
+		line = strconv.AppendUint(append(line, ' '), d.Ino, 10)
+		b.Write(line)
+		b.WriteString(" " + d.Name + "\n")
 	}
 	b.WriteByte('\n')
 }

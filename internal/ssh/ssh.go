@@ -6,8 +6,10 @@ package ssh
 import (
 	"context"
 	"fmt"
+	"net/netip"
 	"os/exec"
 	"regexp"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -22,7 +24,8 @@ type Host struct {
 // can be written ssh://HOST.
 var withPort = regexp.MustCompile(`^([^:]+):([0-9]+)$`)
 
-// ParseHost reads [USER@]HOST[:PORT].
+// ParseHost reads [USER@]HOST[:PORT]. An address of IPv6 takes no port, a URL of
+// ssh's does.
 func ParseHost(s string) (Host, error) {
 	switch {
 	case s == "":
@@ -31,7 +34,17 @@ func ParseHost(s string) (Host, error) {
 		return Host{}, fmt.Errorf("host %q: want [USER@]HOST[:PORT]", s)
 	}
 	if m := withPort.FindStringSubmatch(s); m != nil {
+		if port, err := strconv.ParseUint(m[2], 10, 16); err != nil || port == 0 {
+			return Host{}, fmt.Errorf("host %q: port %s is not 1 to 65535", s, m[2])
+		}
 		return Host{m[1], m[2]}, nil
+	}
+	_, name, found := strings.Cut(s, "@")
+	if !found {
+		name = s
+	}
+	if _, err := netip.ParseAddr(name); err != nil && strings.Contains(name, ":") && !strings.HasPrefix(s, "ssh://") {
+		return Host{}, fmt.Errorf("host %q: want [USER@]HOST[:PORT], an IPv6 address, or ssh://[USER@]HOST[:PORT]", s)
 	}
 	return Host{s, ""}, nil
 }

@@ -16,12 +16,14 @@ func TestParseHost(t *testing.T) {
 		"root@games:2222":     {"root@games", "2222"},
 		"ssh://[2001:db8::1]": {"ssh://[2001:db8::1]", ""},
 		"2001:db8::1":         {"2001:db8::1", ""},
+		"root@fe80::1%eth0":   {"root@fe80::1%eth0", ""},
+		"ssh://root@games:22": {"ssh://root@games:22", ""},
 	} {
 		if got, err := ParseHost(text); err != nil || got != want {
 			t.Errorf("%s: %v, %v", text, got, err)
 		}
 	}
-	for _, text := range []string{"", "-oProxyCommand=reboot", "a b", "a\nb"} {
+	for _, text := range []string{"", "-oProxyCommand=reboot", "a b", "a\nb", "a:b:c", "a:b", "games:", "games:0", "games:65536", "root@[::1]:22"} {
 		if got, err := ParseHost(text); err == nil {
 			t.Errorf("%q: taken for %v", text, got)
 		}

@@ -126,6 +126,10 @@ func TestCheckFinds(t *testing.T) {
 				"rm /usr/local/lib/systemd/system/l4d2.target", "warning  unit", "/usr/local/lib/systemd/system/l4d2.target is not as this version"},
 			"unit masked": {"mkdir -p /run/systemd/system && ln -s /dev/null /run/systemd/system/l4d2.target", "rm /run/systemd/system/l4d2.target",
 				"error  unit", "/run/systemd/system/l4d2.target is masked"},
+			"slice edited": {"mkdir -p /usr/local/lib/systemd/system && cp /usr/lib/systemd/system/l4d2.slice /usr/local/lib/systemd/system/ && echo '# mine' >>/usr/local/lib/systemd/system/l4d2.slice",
+				"rm /usr/local/lib/systemd/system/l4d2.slice", "warning  unit", "/usr/local/lib/systemd/system/l4d2.slice is not as this version"},
+			"watcher missing":       {"mv /usr/libexec/l4d2-host/l4d2-watch /root/", "mv /root/l4d2-watch /usr/libexec/l4d2-host/", "error  watcher", "no such file or directory: no server can start"},
+			"watcher not to be run": {"chmod 644 /usr/libexec/l4d2-host/l4d2-watch", "chmod 755 /usr/libexec/l4d2-host/l4d2-watch", "error  watcher", "every server starts with it"},
 		} {
 			h.sh("%s", tt.spoil)
 			h.wantFound(name, h.check("ill"), tt.head, tt.text)

@@ -25,11 +25,22 @@ type world string
 func newWorld(t *testing.T) world {
 	t.Helper()
 	w := world(t.TempDir())
-	for _, dir := range []string{"bin", "root/instances/versus", "root/instances/coop", "root/overlays/maps", "root/overlays/mods", "work/elsewhere/instances/other", "work/empty", "home"} {
+	for _, dir := range []string{"bin", "root/instances/versus", "root/instances/coop", "root/overlays/maps", "root/overlays/mods", "root/installation/left4dead2/cfg", "work/elsewhere/instances/other", "work/empty", "home"} {
 		w.must(t, os.MkdirAll(w.path(dir), 0o755))
 	}
 	for _, file := range []string{"work/versus.yaml", "work/notes.txt", "root/instances/.lock"} {
 		w.must(t, os.WriteFile(w.path(file), nil, 0o644))
+	}
+	for file, text := range map[string]string{
+		"instances/versus/instance.env":             "L4D2_PORT=27015\nL4D2_ARGS=\nL4D2_LOWERDIRS=overlays/mods:installation\n",
+		"installation/left4dead2/cfg/a.cfg":         "",
+		"installation/left4dead2/cfg/$(reboot)":     "",
+		"installation/left4dead2/cfg/b c'd;e:f=g\"": "",
+		"installation/left4dead2/gameinfo.txt":      "",
+		"overlays/mods/left4dead2/cfg/a2.cfg":       "",
+	} {
+		w.must(t, os.MkdirAll(filepath.Dir(w.path("root/"+file)), 0o755))
+		w.must(t, os.WriteFile(w.path("root/"+file), []byte(text), 0o644))
 	}
 	if out, err := exec.Command("go", "build", "-o", w.path("bin/l4d2ctl"), "../../cmd/l4d2ctl").CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
@@ -221,6 +232,11 @@ func TestShells(t *testing.T) {
 		{"--root e", []string{"elsewhere", "empty"}},
 		{"--root=el", []string{"--root=elsewhere"}},
 		{"nonsense ", nil},
+		{"which versus ", []string{"left4dead2"}},
+		{"which versus left4dead2/", []string{"left4dead2/cfg", "left4dead2/gameinfo.txt"}},
+		{"which versus left4dead2/cfg/", []string{"left4dead2/cfg/a.cfg", "left4dead2/cfg/a2.cfg"}},
+		{"diff versus --text left4dead2/g", []string{"left4dead2/gameinfo.txt"}},
+		{"diff versus --text=left4dead2/g", []string{"--text=left4dead2/gameinfo.txt"}},
 	}
 	lines := make([]string, len(cases))
 	for i, c := range cases {

@@ -9,6 +9,7 @@ _l4d2ctl() {
 		case $word in
 		:file) compopt -o default ;;
 		:dir) compopt -o dirnames ;;
+		*/) COMPREPLY+=("$word") && compopt -o nospace ;; # more of it can come
 		*) COMPREPLY+=("$word") ;;
 		esac
 	done < <(command l4d2ctl complete -- "${COMP_WORDS[@]:1:COMP_CWORD-1}" "$2" 2>/dev/null)

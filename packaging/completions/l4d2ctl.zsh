@@ -3,7 +3,7 @@
 # meaning behind a tab.
 
 local line
-local -a described
+local -a described unfinished
 for line in "${(@f)$(command l4d2ctl complete -- "${(@)words[2,CURRENT-1]}" "$PREFIX" 2>/dev/null)}"; do
 	case $line in
 	'') ;;
@@ -15,7 +15,9 @@ for line in "${(@f)$(command l4d2ctl complete -- "${(@)words[2,CURRENT-1]}" "$PR
 		[[ $PREFIX == --*=* ]] && compset -P '*='
 		_files -/ && return
 		;;
+	*/) unfinished+=("$line") ;; # more of it can come
 	*) described+=("${line/$'\t'/:}") ;;
 	esac
 done
+(( $#unfinished )) && compadd -S '' -- $unfinished
 (( $#described )) && _describe l4d2ctl described
