@@ -1,6 +1,7 @@
 // Command bench measures what an instance costs, beside what the same costs by
-// other means: mounting and unmounting, many starts at once, and reading the
-// game's files. "make bench" runs it, as root; it writes RESULTS.md.
+// other means: mounting and unmounting, many starts at once, reading the
+// game's files, and updating them. "make bench" runs it, as root; it writes
+// RESULTS.md.
 //
 // Nothing passes or fails by a time. Everything is compared with peers in the
 // same run, taken in turn, so that whatever else the machine does hits all
@@ -39,6 +40,7 @@ var sections = []section{
 	{"mount", true, benchMount},
 	{"storm", false, benchStorm},
 	{"read", true, benchRead},
+	{"update", true, benchUpdate},
 }
 
 // bench is what all sections get to know.
@@ -47,15 +49,18 @@ type bench struct {
 	helper string // the program to measure
 	runs   int    // of everything that is quick; at least 51 for the record
 	dir    string // scratch, on a real file system
+	// updateMiB is how large the game is that is updated.
+	updateMiB int
 }
 
 func main() {
 	b := &bench{}
-	only := flag.String("only", "mount,storm,read", "sections to run")
+	only := flag.String("only", "mount,storm,read,update", "sections to run")
 	out := flag.String("out", "internal/bench/RESULTS.md", "`file` to write")
 	inside := flag.String("inside", "", "for the program's own use: the section to run in this process")
 	flag.StringVar(&b.helper, "helper", "build/l4d2-overlay", "the helper to measure")
 	flag.StringVar(&b.dir, "dir", "build", "`directory` on the file system to measure")
+	flag.IntVar(&b.updateMiB, "update-mib", 256, "`MiB` of the game that the section update updates; 2048 for the record")
 	flag.IntVar(&b.runs, "runs", 51, "runs of everything that is quick")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGINT, unix.SIGTERM)
@@ -165,7 +170,7 @@ func (s section) runPrivate(b *bench, w io.Writer) error {
 		return err
 	}
 	cmd := exec.CommandContext(b.ctx, "/proc/self/exe", "-inside", s.name,
-		"-helper", b.helper, "-dir", dir, "-runs", fmt.Sprint(b.runs))
+		"-helper", b.helper, "-dir", dir, "-runs", fmt.Sprint(b.runs), "-update-mib", fmt.Sprint(b.updateMiB))
 	cmd.Stdout, cmd.Stderr = w, os.Stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{
 		Cloneflags: unix.CLONE_NEWPID | unix.CLONE_NEWNS | unix.CLONE_NEWNET,

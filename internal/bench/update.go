@@ -1,0 +1,212 @@
+package main
+
+import (
+	"crypto/rand"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"l4d2-host/internal/activation"
+	"l4d2-host/internal/instance"
+	"l4d2-host/internal/journal"
+	"l4d2-host/internal/release"
+	"l4d2-host/internal/staging"
+)
+
+// What an update changes: one file of a hundred, each of 1 MiB.
+const (
+	updateFile   = 1 << 20
+	updateShare  = 100
+	updateRuns   = 3
+	updateByUs   = "a release"
+	updateByCopy = "a copy"
+)
+
+// benchUpdate measures what a new state of the game costs that differs in 1 % of
+// its bytes: as a release over the present one, and as a changed copy.
+func benchUpdate(b *bench, out io.Writer) error {
+	runtime.LockOSThread() // the mount is made with its own working directory
+	layout, err := instance.NewLayout(filepath.Join(b.dir, "root"))
+	if err != nil {
+		return err
+	}
+	for _, dir := range []string{layout.Overlays(), layout.Installation()} {
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			return err
+		}
+	}
+	files := b.updateMiB << 20 / updateFile
+	if err := fillGame(layout.Installation(), files); err != nil {
+		return err
+	}
+	copied := filepath.Join(b.dir, "copy")
+	u := &updating{
+		staging: &staging.Staging{Layout: layout, Owner: activation.Owner{UID: gameID, GID: gameID}, Log: journal.New(io.Discard, false)},
+		layout:  layout, changed: max(files/updateShare, 1), bench: b, took: times{}, disk: map[string]int64{},
+	}
+	// A real directory first, for cp; then the same, adopted.
+	for range updateRuns {
+		if err := u.copy(layout.Installation(), copied); err != nil {
+			return err
+		}
+	}
+	if err := u.adopt(); err != nil {
+		return err
+	}
+	for range updateRuns {
+		if err := u.release(); err != nil {
+			return err
+		}
+	}
+	fmt.Fprintf(out, `
+## An update of the game
+
+%d MiB of the game in %d files, of which %d are replaced, each as steamcmd does it: written
+beside, then moved into place. A release: mount, change, compare, publish and switch,
+all synced to disk. A copy: cp -a of the installation, change, sync. %d runs of each.
+`, b.updateMiB, files, u.changed, updateRuns)
+	u.took.table(out, "Step", []string{updateByUs, "of that: mount", "of that: the change", "of that: publish", updateByCopy}, []string{"time"}, updateByCopy)
+	fmt.Fprintf(out, "\n| Disk | one update |\n|---|---:|\n")
+	for _, row := range []string{updateByUs, updateByCopy} {
+		fmt.Fprintf(out, "| %s | %.1f MiB |\n", row, float64(u.disk[row])/(1<<20))
+	}
+	return nil
+}
+
+// updating is a game that is updated over and over.
+type updating struct {
+	staging *staging.Staging
+	layout  instance.Layout
+	changed int
+	bench   *bench
+	took    times
+	disk    map[string]int64
+	run     int
+}
+
+func fillGame(root string, files int) error {
+	if err := os.WriteFile(filepath.Join(root, "srcds_linux"), []byte("ELF"), 0o755); err != nil {
+		return err
+	}
+	for i := range files {
+		if err := writeRandom(gameFile(root, i)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func gameFile(root string, i int) string {
+	return filepath.Join(root, "left4dead2", fmt.Sprintf("%02d", i%20), fmt.Sprintf("%05d.vpk", i))
+}
+
+func writeRandom(path string) error {
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return err
+	}
+	data := make([]byte, updateFile)
+	rand.Read(data)
+	return os.WriteFile(path, data, 0o644)
+}
+
+// change replaces files below root.
+func (u *updating) change(root string) error {
+	u.run++
+	for i := range u.changed {
+		beside := filepath.Join(root, "steamapps", "downloading", fmt.Sprint(i))
+		if err := writeRandom(beside); err != nil {
+			return err
+		}
+		if err := os.Rename(beside, gameFile(root, i*updateShare+u.run%updateShare)); err != nil {
+			return err
+		}
+	}
+	book := fmt.Sprintf("\"AppState\"\n{\n\t\"buildid\"\t\t\"%d\"\n}\n", u.run)
+	return os.WriteFile(filepath.Join(root, "steamapps", "appmanifest_222860.acf"), []byte(book), 0o644)
+}
+
+// used is how many bytes of the file system are taken.
+func (u *updating) used() (int64, error) {
+	fd, err := unix.Open(u.bench.dir, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return 0, err
+	}
+	defer unix.Close(fd)
+	if err := unix.Syncfs(fd); err != nil {
+		return 0, err
+	}
+	var fs unix.Statfs_t
+	err = unix.Fstatfs(fd, &fs)
+	return int64(fs.Blocks-fs.Bfree) * fs.Bsize, err
+}
+
+// measure times f, the syncing included, and what it takes of the disk.
+func (u *updating) measure(row string, f func() error) error {
+	before, err := u.used()
+	if err != nil {
+		return err
+	}
+	at := time.Now()
+	if err := f(); err != nil {
+		return err
+	}
+	after, err := u.used()
+	u.took.add(row, "time", time.Since(at))
+	u.disk[row] = after - before
+	return err
+}
+
+func (u *updating) copy(from, to string) error {
+	err := u.measure(updateByCopy, func() error {
+		if out, err := exec.CommandContext(u.bench.ctx, "cp", "-a", from, to).CombinedOutput(); err != nil {
+			return fmt.Errorf("cp: %w: %s", err, out)
+		}
+		return u.change(to)
+	})
+	if err != nil {
+		return err
+	}
+	return os.RemoveAll(to)
+}
+
+func (u *updating) adopt() error {
+	ch, err := (&release.Catalog{Layout: u.layout, Owner: u.staging.Owner}).Begin()
+	if err != nil {
+		return err
+	}
+	defer ch.End()
+	_, err = ch.Adopt(u.bench.ctx, release.Info{Date: time.Now()})
+	return err
+}
+
+func (u *updating) release() error {
+	return u.measure(updateByUs, func() error {
+		for _, step := range []struct {
+			row string
+			do  func() error
+		}{
+			{"of that: mount", func() error { _, err := u.staging.Stage(); return err }},
+			{"of that: the change", func() error { return u.change(staging.Merged(u.layout)) }},
+			{"of that: publish", func() error {
+				n, err := u.staging.Commit(u.bench.ctx)
+				if err == nil && n == "" {
+					err = fmt.Errorf("no release was made")
+				}
+				return err
+			}},
+		} {
+			at := time.Now()
+			if err := step.do(); err != nil {
+				return fmt.Errorf("%s: %w", step.row, err)
+			}
+			u.took.add(step.row, "time", time.Since(at))
+		}
+		return nil
+	})
+}
