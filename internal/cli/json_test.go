@@ -22,6 +22,7 @@ var printed = map[string]reflect.Type{
 	"restart":    reflect.TypeFor[rolled](),
 	"show":       reflect.TypeFor[shown](),
 	"status":     reflect.TypeFor[status](),
+	"update":     reflect.TypeFor[updateJSON](),
 	"which":      reflect.TypeFor[origin](),
 }
 

@@ -132,10 +132,23 @@ func explainRelease(err error) error {
 // tellRunning says which running servers take another release at their next
 // start than the one that they run on.
 func (s *session) tellRunning() {
-	use, err := inuse.Find(s.layout)
+	err := s.eachOutdated(func(n instance.Name, text string) { s.step(n, "%s", text) })
 	if err != nil {
 		s.warn("cannot tell what the running servers take at their next start: %v", err)
-		return
+	}
+}
+
+// outdated are these servers.
+func (s *session) outdated() (names []instance.Name, err error) {
+	err = s.eachOutdated(func(n instance.Name, _ string) { names = append(names, n) })
+	return names, err
+}
+
+// eachOutdated calls f for these servers, with what becomes of them.
+func (s *session) eachOutdated(f func(instance.Name, string)) error {
+	use, err := inuse.Find(s.layout)
+	if err != nil {
+		return err
 	}
 	running := append([]instance.Name{}, use.Unclear...)
 	for n := range use.Starts {
@@ -148,9 +161,10 @@ func (s *session) tellRunning() {
 		if err != nil {
 			s.warn("%s is running, and what it takes at its next start is not known: %v", n, err)
 		} else if text != "" {
-			s.step(n, "%s", text)
+			f(n, text)
 		}
 	}
+	return nil
 }
 
 // nextRelease says what becomes of the game of a running server at its next

@@ -48,46 +48,65 @@ func (s *session) rollAll(o roll.Order, asJSON bool) error {
 	if o.Names, err = st.List(); err != nil {
 		return readable(err)
 	}
-	return s.roll(o, asJSON)
+	return s.rollOver(o, asJSON)
 }
 
-// roll has a unit do it, and watches.
-func (s *session) roll(o roll.Order, asJSON bool) error {
-	if err := s.superuser(); err != nil {
+// rollOver makes a rolling restart and says what came of it.
+func (s *session) rollOver(o roll.Order, asJSON bool) error {
+	state, err := s.roll(o)
+	if state == nil {
 		return err
 	}
+	if asJSON {
+		return errors.Join(s.printJSON(rolled{State: *state}), err)
+	}
+	for _, server := range state.Servers {
+		s.result(server.Name, "%s", server.State+why(server.Detail))
+	}
+	return err
+}
+
+// roll has a unit do it, and watches. The state is how that has ended: nil if it
+// goes on, or was not begun. The error says so if not all is as it should be.
+func (s *session) roll(o roll.Order) (*roll.State, error) {
+	if err := s.superuser(); err != nil {
+		return nil, err
+	}
 	if err := s.known(o.Names); err != nil {
-		return err
+		return nil, err
 	}
 	m, err := s.connect()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer m.Close()
 	if o.Names, err = s.thoseThatRun(m, o.Names); err != nil {
-		return err
+		return nil, err
 	}
 	if len(o.Names) == 0 {
 		s.note("none of them runs: nothing to restart\n")
-		return nil
+		return nil, nil
 	}
 	// One that has failed keeps its name.
 	if err := m.ResetFailed(s.ctx, rollUnit); err != nil {
-		return err
+		return nil, err
 	}
 	unit, err := s.transient(o)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	err = m.StartTransient(s.ctx, unit)
 	if errors.Is(err, systemd.ErrExists) {
-		return &problem{err: errors.New("another rolling restart is under way"),
+		return nil, &problem{err: errors.New("another rolling restart is under way"),
 			hints: []string{"see how far it has got: " + lookAtRoll, "end it: " + cancelRoll}}
 	}
 	if err != nil {
-		return err
+		return nil, err
 	}
-	return s.watchRoll(m, asJSON)
+	if err := s.watchRoll(m); err != nil {
+		return nil, err
+	}
+	return s.rollEnded()
 }
 
 // thoseThatRun leaves out the instances that are stopped.
@@ -110,8 +129,8 @@ func (s *session) thoseThatRun(m Manager, names []instance.Name) ([]instance.Nam
 	return running, nil
 }
 
-// watchRoll shows what the unit writes until it ends, and then what came of it.
-func (s *session) watchRoll(m Manager, asJSON bool) error {
+// watchRoll shows what the unit writes until it ends.
+func (s *session) watchRoll(m Manager) error {
 	u, err := s.rollUnit(m)
 	if err != nil {
 		return err
@@ -140,10 +159,7 @@ func (s *session) watchRoll(m Manager, asJSON bool) error {
 		s.hint("end it: %s", cancelRoll)
 		return ended{s.ctx.Err()}
 	}
-	if err != nil {
-		return err
-	}
-	return s.rollEnded(asJSON)
+	return err
 }
 
 func (s *session) rollUnit(m Manager) (systemd.Unit, error) {
@@ -154,32 +170,22 @@ func (s *session) rollUnit(m Manager) (systemd.Unit, error) {
 	return units[0], nil
 }
 
-// rollEnded says what came of the roll that has just ended.
-func (s *session) rollEnded(asJSON bool) error {
+// rollEnded returns how the roll that has just ended did.
+func (s *session) rollEnded() (*roll.State, error) {
 	state, err := s.readRoll()
-	if err != nil {
-		return err
-	}
-	if asJSON {
-		if err := s.printJSON(rolled{State: *state}); err != nil {
-			return err
-		}
-	} else {
-		for _, server := range state.Servers {
-			s.result(server.Name, "%s", server.State+why(server.Detail))
-		}
-	}
 	switch {
+	case err != nil:
+		return nil, err
 	case state.Outcome == nil:
-		return &problem{err: errors.New("it was ended before it was done"), hints: []string{"see why: journalctl -u l4d2-restart"}}
+		return state, &problem{err: errors.New("the rolling restart was ended before it was done"), hints: []string{"see why: journalctl -u l4d2-restart"}}
 	case *state.Outcome == roll.SomeFailed:
-		return errors.New("a restart failed, and the rest was not tried")
+		err = errors.New("a restart failed, and the rest was not tried")
 	case *state.Outcome == roll.SomeLeft:
-		return fmt.Errorf("left as they are: %d", state.Count(roll.Left))
+		err = fmt.Errorf("left as they are: %d", state.Count(roll.Left))
 	case *state.Outcome == roll.Cancelled:
-		return errors.New("it was cancelled")
+		err = errors.New("the rolling restart was cancelled")
 	}
-	return nil
+	return state, err
 }
 
 func why(detail string) string {

@@ -82,8 +82,8 @@ func TestRollAll(t *testing.T) {
 
 func TestRollOutcomes(t *testing.T) {
 	for outcome, want := range map[string]string{
-		roll.SomeFailed: "a restart failed", roll.SomeLeft: "left as they are: 1", roll.Cancelled: "it was cancelled",
-		"": "it was ended before it was done",
+		roll.SomeFailed: "a restart failed", roll.SomeLeft: "left as they are: 1", roll.Cancelled: "the rolling restart was cancelled",
+		"": "the rolling restart was ended before it was done",
 	} {
 		h := newHost(t, "a")
 		h.set("a", up)

@@ -13,6 +13,7 @@ import (
 	"l4d2-host/internal/instance"
 	"l4d2-host/internal/printable"
 	"l4d2-host/internal/release"
+	"l4d2-host/internal/roll"
 	"l4d2-host/internal/staging"
 	"l4d2-host/internal/steam"
 	"l4d2-host/internal/systemd"
@@ -22,16 +23,29 @@ import (
 const updateUnit = "l4d2-update.service"
 
 type updateCommand struct {
-	Cancel bool `help:"End the update that is running. The next one goes on with what it has downloaded." xor:"what"`
-	JSON   bool `name:"json" help:"Print what came of it as JSON, for programs." xor:"what"`
+	Cancel    bool `help:"End the update that is running. The next one goes on with what it has downloaded." xor:"what"`
+	JSON      bool `name:"json" help:"Print what came of it as JSON, for programs." xor:"what"`
+	Apply     bool `help:"Then restart each server that runs on another release than it would take, once nobody plays on it."`
+	rollFlags `embed:"" group:"With --apply:"`
+}
+
+// Validate returns what of the command line does not go together.
+func (c *updateCommand) Validate() error {
+	switch {
+	case c.given() && !c.Apply:
+		return errors.New("the flags of a rolling restart go with --apply")
+	case c.Apply && c.Cancel:
+		return errors.New("--cancel goes with nothing else")
+	}
+	return c.check()
 }
 
 // Help is what --help prints besides.
 func (*updateCommand) Help() string {
 	return "Starts l4d2-update.service, which runs steamcmd, and waits for it. What has changed becomes a new release of the game, and the current one. " +
 		"Running servers keep theirs; each takes the new one at its next start. Where there is no game yet, it is installed.\n\n" +
-		"Ctrl-C leaves the update running.\n\n" +
-		"Example: l4d2ctl update"
+		"Ctrl-C leaves the update running. With --apply it is followed by a rolling restart, as l4d2ctl restart --when-empty makes it.\n\n" +
+		"Example: l4d2ctl update --apply --within 6h"
 }
 
 // updateJSON is what update --json prints. The keys are stable.
@@ -39,11 +53,17 @@ type updateJSON struct {
 	Release string  `json:"release"` // the current one
 	Build   *string `json:"build"`   // Steam's id, null if it is not known
 	Changed bool    `json:"changed"` // whether it is a new one
+	Restart *rolled `json:"restart"` // what --apply did; null if nothing
 }
 
 func (c *updateCommand) Run(s *session) error {
 	if c.Cancel {
 		return s.cancelUpdate()
+	}
+	if c.Apply {
+		if err := s.superuser(); err != nil {
+			return err
+		}
 	}
 	// Before anything is started, and in a word that is not the unit's.
 	if _, err := staging.Base(s.layout); errors.Is(err, release.ErrPlain) {
@@ -54,13 +74,48 @@ func (c *updateCommand) Run(s *session) error {
 		return err
 	}
 	if err := s.runUpdate(); err != nil {
+		if c.Apply {
+			s.warn("no server is restarted")
+		}
 		return err
 	}
 	after, err := chain.Current(s.layout)
 	if err != nil {
 		return err
 	}
-	return s.sayUpdate(c.JSON, before, after)
+	answer := s.updateAnswer(before, after)
+	if !c.JSON {
+		s.sayUpdate(answer, before == "")
+	}
+	var rollErr error
+	if c.Apply {
+		answer.Restart, rollErr = s.apply(c.order(nil), c.JSON)
+	}
+	if c.JSON {
+		return errors.Join(s.printJSON(answer), rollErr)
+	}
+	return rollErr
+}
+
+// apply restarts the servers that run on another release than their next start
+// would take.
+func (s *session) apply(o roll.Order, quiet bool) (*rolled, error) {
+	var err error
+	if o.Names, err = s.outdated(); err != nil {
+		return nil, err
+	}
+	if len(o.Names) == 0 {
+		s.note("every server that runs has the release that it would take: nothing to restart\n")
+		return nil, nil
+	}
+	if !quiet {
+		return nil, s.rollOver(o, false)
+	}
+	state, err := s.roll(o)
+	if state == nil {
+		return nil, err
+	}
+	return &rolled{State: *state}, err
 }
 
 // runUpdate starts the unit, or joins it, and waits for its end.
@@ -151,39 +206,35 @@ func (s *session) updateProblem(m Manager, err error) error {
 	return p
 }
 
-// sayUpdate says what came of an update: before and after are the releases that
+// updateAnswer is what came of an update: before and after are the releases that
 // were current.
-func (s *session) sayUpdate(asJSON bool, before, after instance.Name) error {
-	build := ""
-	if r, err := chain.Read(s.layout, after); err == nil {
-		build = r.Build
-	} else {
+func (s *session) updateAnswer(before, after instance.Name) updateJSON {
+	answer := updateJSON{Release: string(after), Changed: before != after}
+	r, err := chain.Read(s.layout, after)
+	if err != nil {
 		s.warn("the build id of release %s is not known: %v", after, err)
+	} else if r.Build != "" {
+		answer.Build = &r.Build
 	}
-	changed := before != after
-	switch {
-	case asJSON:
-		answer := updateJSON{Release: string(after), Changed: changed}
-		if build != "" {
-			answer.Build = &build
-		}
-		return s.printJSON(answer)
-	case !changed:
-		s.print(fmt.Sprintf("up to date: release %s%s\n", after, ofBuild(build)))
-	default:
-		s.print(fmt.Sprintf("release %s%s is current\n", after, ofBuild(build)))
-		if before != "" {
-			s.note("running servers keep theirs until their next start\n")
-		}
-	}
-	return nil
+	return answer
 }
 
-func ofBuild(build string) string {
-	if build == "" {
+func (s *session) sayUpdate(answer updateJSON, first bool) {
+	if !answer.Changed {
+		s.print(fmt.Sprintf("up to date: release %s%s\n", answer.Release, ofBuild(answer.Build)))
+		return
+	}
+	s.print(fmt.Sprintf("release %s%s is current\n", answer.Release, ofBuild(answer.Build)))
+	if !first {
+		s.note("running servers keep theirs until their next start\n")
+	}
+}
+
+func ofBuild(build *string) string {
+	if build == nil {
 		return ""
 	}
-	return ", build " + build + ","
+	return ", build " + *build + ","
 }
 
 // cancelUpdate ends the update that is running.

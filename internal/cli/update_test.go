@@ -8,8 +8,11 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"l4d2-host/internal/chain"
 	"l4d2-host/internal/instance"
+	"l4d2-host/internal/roll"
 	"l4d2-host/internal/systemd"
 )
 
@@ -125,4 +128,52 @@ func TestUpdateCancel(t *testing.T) {
 	if _, err := os.Lstat(filepath.Join(h.layout.Root(), "releases")); err == nil {
 		t.Error("something was made")
 	}
+}
+
+// Who runs on the release before is restarted, and nobody else.
+func TestUpdateApplies(t *testing.T) {
+	h := newHost(t, "old", "new", "stopped")
+	h.publish("a", "7")
+	for _, n := range []instance.Name{"old", "new", "stopped"} {
+		if n == "new" {
+			h.publish("b", "8")
+		}
+		h.writeStart(n)
+		if n == "stopped" {
+			continue
+		}
+		h.set(n, up)
+		must(t, unix.Mount("l4d2:"+string(n), h.layout.Merged(n), "overlay", 0, "lowerdir="+h.layout.ReleaseTree("a")+":"+h.layout.Overlays()))
+		t.Cleanup(func() { unix.Unmount(h.layout.Merged(n), unix.MNT_DETACH) })
+	}
+	h.updates(func(context.Context, *systemd.Unit) error { return nil })
+	h.rollEnds(roll.Done, roll.Server{Name: "old", State: roll.Restarted})
+	h.run(ExitDone, "update", "--apply", "--within", "6h", "--force")
+	h.says(&h.out, "up to date: release b", "old: restarted\n")
+	c := h.systemd.transient.Command
+	if got := strings.Join(c[3:], " "); got != "restart --when-empty --in-unit --at-once 1 --within 6h0m0s --force -- old" {
+		t.Errorf("%q", got)
+	}
+	h.run(ExitDone, "update", "--apply", "--json")
+	h.says(&h.out, `"changed": false`, `"outcome": "done"`)
+
+	// An update that fails restarts none.
+	h.systemd.calls = nil
+	h.updates(func(_ context.Context, u *systemd.Unit) error {
+		return &systemd.JobError{Unit: u.Name, Verb: "start", Result: "failed"}
+	})
+	h.run(ExitFailed, "update", "--apply")
+	h.says(&h.err, "no server is restarted\n")
+	h.called("reset l4d2-update.service", "start l4d2-update.service")
+
+	h.updates(func(context.Context, *systemd.Unit) error { return nil })
+	h.writeStart("old")
+	h.run(ExitDone, "update", "--apply")
+	h.says(&h.err, "nothing to restart\n")
+	h.run(ExitUsage, "update", "--within", "1h")
+	h.says(&h.err, "go with --apply")
+	h.run(ExitUsage, "update", "--apply", "--cancel")
+	h.program.Superuser = false
+	h.run(ExitFailed, "update", "--apply")
+	h.says(&h.err, "must be root")
 }

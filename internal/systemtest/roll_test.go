@@ -139,7 +139,7 @@ func TestRollingRestartDeadline(t *testing.T) {
 		h.sh("l4d2ctl restart --when-empty due2 >/root/due.log 2>&1 & echo $! >/root/due.pid")
 		h.eventually("it waits", func() bool { return strings.Contains(h.sh("cat /root/due.log"), "due2: waiting: players: 1") })
 		h.sh("l4d2ctl restart --when-empty --cancel")
-		h.eventually("the one who watches is told", func() bool { return strings.Contains(h.sh("cat /root/due.log"), "it was cancelled") })
+		h.eventually("the one who watches is told", func() bool { return strings.Contains(h.sh("cat /root/due.log"), "the rolling restart was cancelled") })
 		if got := h.sh("systemctl is-active l4d2-restart || true"); got != "inactive" {
 			t.Errorf("the unit is %s", got)
 		}
