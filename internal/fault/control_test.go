@@ -169,7 +169,7 @@ func (w *world) applied() {
 	if w.which() != newSpec {
 		w.problem("the new spec is not applied")
 	}
-	w.tidy(w.name, bare, other)
+	w.tidy(w.name, bare, pinned, other)
 }
 
 // tidy checks which instances there are, and nothing else is.
@@ -226,7 +226,7 @@ func inspectDelete(w *world, j job, r run, before state) {
 
 // removed checks that nothing is left of the instance.
 func (w *world) removed() {
-	w.tidy(bare, other)
+	w.tidy(bare, pinned, other)
 	if got := names(w.layout.RuntimeDir()); slices.Contains(got, string(w.name)) {
 		w.problem("runtime/ holds %q", got)
 	}

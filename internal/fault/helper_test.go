@@ -137,6 +137,7 @@ func afterHelper(w *world, j job) {
 	w.kept(w.before.upper.without(passing...), look(w.layout.Upper(w.name), false))
 	w.same("the rest", w.before.rest, w.rest())
 	w.unlocked(w.layout.Lock(w.name))
+	w.unlocked(w.layout.ReleasesLock())
 }
 
 // up checks that the instance is mounted and complete.

@@ -35,14 +35,15 @@ func (s scenario) argv(w *world) []string {
 
 var scenarios = []scenario{
 	mount("mount for the first time", modded, neverMounted),
-	mount("mount a game without left4dead2/cfg", bare, neverMounted),
-	mount("mount again", modded, mountedBefore),
+	mount("mount a game without left4dead2/cfg", bare, neverMounted).sampled(2),
+	mount("mount a chain of releases", pinned, neverMounted).sampled(2),
+	mount("mount again", modded, mountedBefore).sampled(2),
 	mount("mount after a power cut", modded, powerCut).sampled(3),
 	mount("mount over a left-over", modded, leftMounted).sampled(3),
 	helper("unmount", "unmount", modded, leftMounted),
 	initialise("init for the first time", unknown),
-	initialise("init with a changed spec", known),
-	initialise("init after an interrupted one", halfChanged),
+	initialise("init with a changed spec", known).sampled(2),
+	initialise("init after an interrupted one", halfChanged).sampled(2),
 	remove("delete", used).sampled(3),
 	remove("delete after an interrupted one", halfDeleted).sampled(3),
 }

@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"l4d2-host/internal/chain"
 	"l4d2-host/internal/instance"
 	"l4d2-host/internal/lockfile"
 	"l4d2-host/internal/mountinfo"
@@ -18,10 +19,12 @@ import (
 const gameUID, gameGID = 61_234, 61_235
 
 // The instances: one with a mod, one of nothing but the game, which has no
-// directory for server.cfg, and one that no run is to touch.
+// directory for server.cfg, one pinned to a release that lies over another, and
+// one that no run is to touch.
 const (
 	modded = instance.Name("a")
 	bare   = instance.Name("bare")
+	pinned = instance.Name("pinned")
 	other  = instance.Name("other")
 )
 
@@ -68,11 +71,20 @@ func (w *world) rebuild() {
 	write(filepath.Join(l.Installation(), "left4dead2.txt"), "installation", 0o644)
 	write(filepath.Join(l.Overlay("mod"), "left4dead2/cfg/server.cfg"), "// of the mod\n", 0o644)
 	write(filepath.Join(l.Overlay("mod"), "left4dead2/mod.txt"), "mod", 0o644)
-	for _, dir := range []string{l.Installation(), l.Overlays()} {
+	write(filepath.Join(l.ReleaseTree(oldRelease), "srcds_linux"), "#!", 0o755)
+	write(filepath.Join(l.ReleaseTree(oldRelease), "left4dead2.txt"), "of the old release", 0o644)
+	write(filepath.Join(l.ReleaseTree(newRelease), "left4dead2.txt"), "installation", 0o644)
+	for _, chained := range [][]instance.Name{{oldRelease}, {newRelease, oldRelease}} {
+		text, err := chain.Release{Chain: chained}.Format()
+		must(err)
+		write(l.ReleaseFile(chained[0]), string(text), 0o644)
+	}
+	for _, dir := range []string{l.Installation(), l.Overlays(), l.ReleaseTree(oldRelease), l.ReleaseTree(newRelease)} {
 		own(dir, gameUID, gameGID)
 	}
 	w.configure(modded, oldConfig)
 	w.configure(bare, newConfig)
+	w.configure(pinned, newConfig)
 	w.configure(other, newConfig)
 	write(filepath.Join(l.Runtime(other), "upper/precious"), "other's", 0o644)
 }
@@ -87,18 +99,24 @@ func own(dir string, uid, gid int) {
 }
 
 const (
+	oldRelease = instance.Name("2026-01-01")
+	newRelease = instance.Name("2026-01-02")
+
 	oldConfig = "hostname old\n"
 	newConfig = "hostname \"the new one\"\nsv_tags new\n"
 )
 
 // ports of the instances; each worker has a network of its own.
-var ports = map[instance.Name]uint16{modded: 27915, bare: 27916, other: 27917}
+var ports = map[instance.Name]uint16{modded: 27915, bare: 27916, other: 27917, pinned: 27920}
 
 // configure writes what l4d2ctl init would write.
 func (w *world) configure(n instance.Name, config string) {
 	env := instance.Env{Port: ports[n], Lowers: []string{instance.InstallationLayer}}
-	if n == modded {
+	switch n {
+	case modded:
 		env.Lowers = []string{instance.OverlaysDir + "/mod", instance.InstallationLayer}
+	case pinned:
+		env.Lowers = []string{instance.ReleasesDir + "/" + string(newRelease)}
 	}
 	text, err := env.Format()
 	must(err)
@@ -113,7 +131,7 @@ func (w *world) blank() {
 }
 
 func (w *world) unmountAll() {
-	for _, n := range []instance.Name{modded, bare, other} {
+	for _, n := range []instance.Name{modded, bare, pinned, other} {
 		for unix.Unmount(w.layout.Merged(n), unix.MNT_DETACH) == nil {
 		}
 	}
@@ -153,7 +171,7 @@ func (w *world) state() state {
 // others change with it.
 func (w *world) rest() tree {
 	rest := tree{}
-	for _, dir := range []string{w.layout.Installation(), w.layout.Overlays(), w.layout.Instance(other), w.layout.Runtime(other)} {
+	for _, dir := range []string{w.layout.Installation(), w.layout.Overlays(), w.layout.ReleaseTree(oldRelease), w.layout.ReleaseTree(newRelease), w.layout.Instance(other), w.layout.Runtime(other)} {
 		for path, what := range look(dir, true) {
 			rest[filepath.Join(dir, path)] = what
 		}
