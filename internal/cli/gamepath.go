@@ -5,14 +5,19 @@ import (
 	"fmt"
 	"io/fs"
 	"path"
+	"slices"
 	"strconv"
 	"strings"
+
+	"golang.org/x/sys/unix"
 
 	"l4d2-host/internal/chain"
 	"l4d2-host/internal/instance"
 	"l4d2-host/internal/layers"
+	"l4d2-host/internal/plan"
 	"l4d2-host/internal/printable"
 	"l4d2-host/internal/record"
+	"l4d2-host/internal/release"
 )
 
 // gamePath is a path on the command line that is relative to the game's root,
@@ -80,11 +85,7 @@ func (s *session) openStack(n instance.Name) (stack, error) {
 
 // lookInto is openStack for whoever may see what this user may.
 func (s *session) lookInto(n instance.Name) (stack, error) {
-	names, err := s.layersOf(n)
-	if err != nil {
-		return stack{}, fmt.Errorf("%s: %w", n, err)
-	}
-	lowers, err := layers.Open(s.layout, names)
+	lowers, err := s.openLayers(n)
 	if err != nil {
 		return stack{}, fmt.Errorf("%s: %w", n, err)
 	}
@@ -96,23 +97,46 @@ func (s *session) lookInto(n instance.Name) (stack, error) {
 	return stack{upper, lowers}, nil
 }
 
-// layersOf returns the layers, as package chain expands them: of the start that
-// is still mounted, or of the next one.
-func (s *session) layersOf(n instance.Name) ([]string, error) {
+// openLayers opens the layers of the start that is still mounted, wherever these
+// directories are by now, or those of the next one.
+func (s *session) openLayers(n instance.Name) (layers.View, error) {
 	mounted, err := s.mounted(n, true)
 	if err != nil {
 		return nil, err
 	}
 	if mounted {
 		if start, err := record.ReadStart(s.layout, n); err == nil {
-			return start.Names(), nil
+			return plan.Was(s.layout, s.named(start))
 		}
 	}
 	env, err := instance.ReadEnv(s.layout, n)
 	if err != nil {
 		return nil, err
 	}
-	return chain.Expand(s.layout, env.Lowers)
+	names, err := chain.Expand(s.layout, env.Lowers)
+	if err != nil {
+		return nil, err
+	}
+	return layers.Open(s.layout, names)
+}
+
+// named gives an installation that has become a release since the start the name
+// that it has now.
+func (s *session) named(start record.Start) record.Start {
+	last := len(start.Layers) - 1
+	if start.Layers[last].Name != instance.InstallationLayer {
+		return start
+	}
+	releases, _ := release.Names(s.layout)
+	for _, n := range releases {
+		var st unix.Stat_t
+		if unix.Stat(s.layout.ReleaseTree(n), &st) == nil && start.Layers[last].Directory == (record.Directory{Dev: st.Dev, Ino: st.Ino}) {
+			start.Layers = slices.Clone(start.Layers)
+			start.Layers[last].Name = chain.Tree(n)
+			return start
+		}
+	}
+	return start
 }
 
 func (k stack) close() {

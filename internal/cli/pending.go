@@ -171,7 +171,7 @@ func (s *session) changedBase(start *record.Start, next instance.Env) (string, e
 	if err != nil {
 		return "", err
 	}
-	was := slices.DeleteFunc(slices.Clone(start.Layers), func(l record.Layer) bool { return !chain.IsBase(l.Name) })
+	was := slices.DeleteFunc(slices.Clone(s.named(*start).Layers), func(l record.Layer) bool { return !chain.IsBase(l.Name) })
 	will := slices.DeleteFunc(names, func(name string) bool { return !chain.IsBase(name) })
 	same := len(was) == len(will)
 	for i := 0; same && i < len(will); i++ {

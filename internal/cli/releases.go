@@ -193,6 +193,7 @@ func (s *session) nextRelease(n instance.Name, start record.Start, known bool) (
 	case start.Base() == record.Directory{Dev: st.Dev, Ino: st.Ino}:
 		return "", nil
 	}
+	start = s.named(start)
 	on := baseName(start.Layers[len(start.Env.Lowers)-1].Name)
 	if env.Release() != "" {
 		to = "is pinned: it " + to

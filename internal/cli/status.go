@@ -248,7 +248,7 @@ func (s *session) addAnswer(v *status, start *record.Start, withPlayers bool) {
 func (s *session) addLayers(v *status, start *record.Start) {
 	var names []string
 	if start != nil {
-		names = start.Names()
+		names = s.named(*start).Names()
 	} else {
 		env, err := instance.ReadEnv(s.layout, v.Name)
 		if err == nil {
