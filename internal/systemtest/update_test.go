@@ -29,7 +29,7 @@ func TestUpdate(t *testing.T) {
 	onOwn(t, func(h *host) {
 		u := &updated{host: h}
 		for _, part := range []func(){
-			u.verified, u.plain, u.missing, u.first, u.running, u.nothingNew, u.killed,
+			u.verified, u.plain, u.missing, u.first, u.running, u.nothingNew, u.killed, u.applied,
 			u.cancelled, u.loggedIn, u.packaged, u.machineDown, u.diskFull,
 		} {
 			part()
@@ -236,6 +236,31 @@ func (u *updated) killed() {
 	u.sh("test -n \"$(ls %s/tree/steamapps/downloading)\"", staged)
 	wantIn(u.t, "l4d2ctl update", u.update(), ", build 4, is current")
 	wantIn(u.t, "journal", u.log(), "resuming the update that was interrupted")
+}
+
+// applied: the servers follow, each once nobody plays on it.
+func (u *updated) applied() {
+	u.t.Helper()
+	u.initWith("ap-b", yaml("ap-b", 28330))
+	u.sh("l4d2ctl start ap-b")
+	u.answers(28330)
+	u.console(28200, "players 1")
+	before := u.news("up-a")
+	u.valve()
+	now := fmt.Sprintf("build %d", u.builds)
+	u.fails("l4d2ctl update --apply --within 3s", now+", is current", "ap-b: restarted", "up-a: left", "left as they are: 1")
+	if a, b := u.news("up-a"), u.news("ap-b"); a != before || b != now {
+		u.t.Errorf("up-a, which is played on, has %s, before %s; ap-b has %s", a, before, b)
+	}
+	u.console(28200, "players 0")
+	pid := u.mainPID("ap-b")
+	wantIn(u.t, "l4d2ctl update --apply", u.sh("l4d2ctl update --apply"), "up to date", "up-a: restarted")
+	if got := u.news("up-a"); got != now || u.mainPID("ap-b") != pid {
+		u.t.Errorf("up-a has %s; ap-b was process %d and is %d", got, pid, u.mainPID("ap-b"))
+	}
+	wantIn(u.t, "l4d2ctl update --apply", u.sh("l4d2ctl update --apply"), "nothing to restart")
+	u.sh("l4d2ctl delete --yes ap-b")
+	u.idle()
 }
 
 // cancelled: by l4d2ctl while another follows, and by a signal that no stop goes
