@@ -166,6 +166,43 @@ func (u *updated) first() {
 	}
 }
 
+// probe stands for a steamcmd with other plans. It prints what it should not have
+// been able to do.
+const probe = `#!/bin/sh
+for path in /var/lib/l4d2/instances /var/lib/l4d2/overlays /var/lib/l4d2/runtime /var/lib/l4d2/backups /var/lib/l4d2/installation \
+	/var/lib/l4d2/releases/2* /var/lib/l4d2/releases/.staging/tree /usr/libexec/l4d2-host/l4d2-overlay /root; do
+	ls $path/ >/dev/null 2>&1 && echo "BAD: sees $path"
+	cat $path >/dev/null 2>&1 && echo "BAD: reads $path"
+done
+for root in /proc/[0-9]*/root; do
+	[ -e $root/srcds_linux ] && echo "BAD: sees a server's $root"
+done
+for path in /etc/new /usr/bin/new /var/lib/new /var/lib/l4d2/new /var/lib/l4d2/releases/new /var/lib/l4d2/releases/.staging/new /run/new /home/new /sys/new; do
+	(: >$path) 2>/dev/null && echo "BAD: writes $path"
+done
+sed -n 's/^Cap\(Prm\|Eff\|Bnd\):\t*0*\([0-9a-f]*[1-9a-f][0-9a-f]*\)$/BAD: capabilities \2/p' /proc/self/status
+unshare -m true 2>/dev/null && echo "BAD: namespaces"
+chmod u+s /bin/sh 2>/dev/null && echo "BAD: set-uid"
+: >$HOME/can && : >/var/lib/l4d2/releases/.staging/merged/can && rm $HOME/can /var/lib/l4d2/releases/.staging/merged/can && echo "GOOD: as $(id -un)"
+exit 1
+`
+
+// sandboxed: steamcmd sees its home and the tree that it updates, and nothing else
+// of ours.
+func (u *updated) sandboxed() {
+	u.t.Helper()
+	u.initWith("up-a", yaml("up-a", 28200))
+	u.sh("l4d2ctl start up-a")
+	u.must(u.WriteFile("/usr/local/bin/probe", []byte(probe), 0o755))
+	u.conf("STEAMCMD=/usr/local/bin/probe", "ATTEMPTS=1")
+	out := u.fails("l4d2ctl update", "GOOD: as l4d2", "exit status 1", "it goes on where it stopped")
+	if strings.Contains(u.log(), "BAD: ") {
+		u.t.Errorf("the sandbox leaks:\n%s", out)
+	}
+	u.conf()
+	u.sh("l4d2ctl delete --yes up-a")
+}
+
 // running: servers that run and write keep their release, and take the new one
 // at their next start.
 func (u *updated) running() {
