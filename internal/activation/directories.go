@@ -171,23 +171,33 @@ func (a *Activation) expand(lowers []string) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
+	checked := false
 	for i, layer := range expanded {
 		n, isRelease := chain.Of(layer)
 		if !isRelease {
 			continue
 		}
-		for _, dir := range []string{a.Layout.Releases(), a.Layout.Release(n)} {
-			st, err := unixLstat(dir)
-			if err != nil {
-				return nil, layers.Explain(i, layer, dir, err)
+		if !checked {
+			if err := onlyRoots(a.Layout.Releases()); err != nil {
+				return nil, err
 			}
-			if st.Mode&unix.S_IFMT != unix.S_IFDIR || st.Uid != 0 || st.Mode&0o022 != 0 {
-				return nil, advice.With(fmt.Errorf("%s: not a directory that only root can write (owner %d, mode %#o)", dir, st.Uid, st.Mode&0o7777),
-					"chown root "+dir+" && chmod go-w "+dir)
-			}
+			checked = true
+		}
+		if err := onlyRoots(a.Layout.Release(n)); err != nil {
+			return nil, layers.Explain(i, layer, a.Layout.Release(n), err)
 		}
 	}
 	return expanded, nil
+}
+
+// onlyRoots returns an error unless path is a directory that only root can write.
+func onlyRoots(path string) error {
+	st, err := unixLstat(path)
+	if err != nil || st.Mode&unix.S_IFMT == unix.S_IFDIR && st.Uid == 0 && st.Mode&0o022 == 0 {
+		return err
+	}
+	return advice.With(fmt.Errorf("%s: not a directory that only root can write (owner %d, mode %#o)", path, st.Uid, st.Mode&0o7777),
+		"chown root "+path+" && chmod go-w "+path)
 }
 
 // serverBinary is what the unit starts, in the game's root.

@@ -40,6 +40,7 @@ var sections = []section{
 	{"mount", true, benchMount},
 	{"storm", false, benchStorm},
 	{"read", true, benchRead},
+	{"releases", true, benchReleases},
 	{"update", true, benchUpdate},
 }
 
@@ -55,7 +56,7 @@ type bench struct {
 
 func main() {
 	b := &bench{}
-	only := flag.String("only", "mount,storm,read,update", "sections to run")
+	only := flag.String("only", "mount,storm,read,releases,update", "sections to run")
 	out := flag.String("out", "internal/bench/RESULTS.md", "`file` to write")
 	inside := flag.String("inside", "", "for the program's own use: the section to run in this process")
 	flag.StringVar(&b.helper, "helper", "build/l4d2-overlay", "the helper to measure")
