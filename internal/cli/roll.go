@@ -170,6 +170,20 @@ func (s *session) rollUnit(m Manager) (systemd.Unit, error) {
 	return units[0], nil
 }
 
+// findRoll connects to systemd and asks for the unit.
+func (s *session) findRoll() (Manager, systemd.Unit, error) {
+	m, err := s.connect()
+	if err != nil {
+		return nil, systemd.Unit{}, err
+	}
+	u, err := s.rollUnit(m)
+	if err != nil {
+		m.Close()
+		return nil, u, err
+	}
+	return m, u, nil
+}
+
 // rollEnded returns how the roll that has just ended did.
 func (s *session) rollEnded() (*roll.State, error) {
 	state, err := s.readRoll()
@@ -212,15 +226,11 @@ func (s *session) readRoll() (*roll.State, error) {
 
 // showRoll says how far the roll has got, or how the last one ended.
 func (s *session) showRoll(asJSON bool) error {
-	m, err := s.connect()
+	m, u, err := s.findRoll()
 	if err != nil {
 		return err
 	}
-	defer m.Close()
-	u, err := s.rollUnit(m)
-	if err != nil {
-		return err
-	}
+	m.Close()
 	state, err := s.readRoll()
 	if errors.Is(err, fs.ErrNotExist) {
 		if asJSON {
@@ -275,15 +285,11 @@ func (s *session) describeRoll(v rolled) string {
 
 // cancelRoll ends the roll, and says so.
 func (s *session) cancelRoll() error {
-	m, err := s.connect()
+	m, u, err := s.findRoll()
 	if err != nil {
 		return err
 	}
 	defer m.Close()
-	u, err := s.rollUnit(m)
-	if err != nil {
-		return err
-	}
 	if u.Stopped() {
 		s.note("no rolling restart is under way\n")
 		return nil
