@@ -8,7 +8,6 @@ import (
 	"strings"
 	"time"
 
-	"l4d2-host/internal/instance"
 	"l4d2-host/internal/layers"
 	"l4d2-host/internal/record"
 )
@@ -70,6 +69,7 @@ func (a *Activation) warnHiding(s stack, made []record.Layer) {
 
 // hiding returns the paths, quoted, of the server's own files that hide newer
 // ones which hold something else; with an error, those that were found before.
+// The server.cfg is new by now.
 func (a *Activation) hiding(s stack) ([]string, error) {
 	ctx, done := context.WithTimeout(context.Background(), hidingTime)
 	defer done()
@@ -80,9 +80,6 @@ func (a *Activation) hiding(s stack) ([]string, error) {
 	}
 	var paths []string
 	err := layers.Newer(ctx, upper, lowers, hidingNames, func(f layers.Stale) error {
-		if f.Path == generatedConfig {
-			return nil
-		}
 		same, err := layers.SameContent(ctx, f.Path, f.Upper, f.Newer)
 		if err == nil && !same {
 			paths = append(paths, quoted(f.Path))
@@ -102,6 +99,3 @@ func quoted(path string) string {
 	}
 	return strconv.Quote(path)
 }
-
-// generatedConfig is written at each start.
-var generatedConfig = strings.Join(configDirs, "/") + "/" + instance.ServerConfigFile

@@ -120,16 +120,17 @@ func TestPlan(t *testing.T) {
 // Editing a layer in place, and taking the layer out.
 func TestPlanOfEdits(t *testing.T) {
 	h := modded(t)
+	must(t, unix.Mknod(h.layout.Upper("a")+"/left4dead2/old.txt", unix.S_IFCHR, 0)) // deleted by the server
 	h.put(h.layout.Overlays()+"/.mod.v1/left4dead2/old.txt", "edited")
 	h.put(h.layout.Overlays()+"/.mod.v1/left4dead2/new.cfg", "newer")
-	if got, want := h.plan().String(), "rewritten left4dead2/new.cfg hidden; rewritten left4dead2/old.txt; hides left4dead2/new.cfg by left4dead2/new.cfg same false"; got != want {
+	if got, want := h.plan().String(), "rewritten left4dead2/new.cfg hidden; rewritten left4dead2/old.txt hidden; hides left4dead2/new.cfg by left4dead2/new.cfg same false"; got != want {
 		t.Errorf("%q, want %q", got, want)
 	}
 	h.run(ExitDone, "plan", "a")
 	h.says(&h.err, "hint: let go of them with: l4d2ctl reset a left4dead2/new.cfg\n")
 	h.onPort("a", 27016, "")
 	v := h.plan()
-	if got, want := v.String(), "removed left4dead2/addons/mod.txt; removed left4dead2/new.cfg hidden; removed left4dead2/old.txt"; got != want {
+	if got, want := v.String(), "removed left4dead2/addons/mod.txt; removed left4dead2/new.cfg hidden; removed left4dead2/old.txt hidden"; got != want {
 		t.Errorf("%q, want %q", got, want)
 	}
 	if len(v.Changes) != 2 || v.Changes[0].What != "port" || v.Changes[1].Detail != "without mod" {

@@ -266,6 +266,22 @@ func TestRollInUnitFails(t *testing.T) {
 	}
 }
 
+// Half a restart is a server that is down: what has begun is finished.
+func TestRollFinishesARestart(t *testing.T) {
+	c := &consoleServer{password: "secret", answer: func(string) string { return "players : 0 humans, 0 bots (8 max)\n" }}
+	h := consoleHost(t, c)
+	gameServer{port: c.portOf(h)}.start(t)
+	ctx, interrupt := context.WithCancel(context.Background())
+	h.systemd.on["restart"] = func(ctx context.Context, u *systemd.Unit) error {
+		interrupt()
+		return ctx.Err()
+	}
+	h.runIn(ctx, ExitDone, "restart", "--when-empty", "--in-unit", "a")
+	if state := h.rollState(); state.Servers[0].State != roll.Restarted {
+		t.Errorf("%+v\n%s", state, &h.err)
+	}
+}
+
 func TestRollText(t *testing.T) {
 	s := roll.State{Servers: []roll.Server{{Name: "a", State: roll.Restarted}, {Name: "b", State: roll.Waiting, Detail: "players: 2\n"}, {Name: "c", State: roll.Restarting}}}
 	if got, want := rollText(s), `1 of 3 restarted; waiting b: players: 2\n; restarting c`; got != want {

@@ -159,6 +159,37 @@ func TestFiles(t *testing.T) {
 	}
 }
 
+func TestCommon(t *testing.T) {
+	privatens.Need(t)
+	dir := t.TempDir()
+	view := func(names string) (v layers.View) {
+		for _, name := range names {
+			path := dir + "/" + string(name)
+			must(t, os.MkdirAll(path, 0o755))
+			v = append(v, layer(t, path))
+		}
+		return v
+	}
+	for _, tt := range []struct{ was, will, want string }{
+		{"abc", "xbc", "bc"}, {"abc", "abxc", "abc"}, {"xabc", "abc", "abc"}, {"abc", "cab", "ab"}, {"a", "b", ""}, {"abcd", "bxd", "bd"},
+	} {
+		was, will := view(tt.was), view(tt.will)
+		shared, err := Common(was, will)
+		must(t, err)
+		got := ""
+		for _, v := range []layers.View{was, will} {
+			for _, l := range v {
+				if shared.Has(l) {
+					got += l.Name
+				}
+			}
+		}
+		if got != tt.want+tt.want {
+			t.Errorf("%s and %s share %q, want %q", tt.was, tt.will, got, tt.want)
+		}
+	}
+}
+
 func TestFilesByModeAndOwner(t *testing.T) {
 	privatens.Need(t)
 	dir := t.TempDir()

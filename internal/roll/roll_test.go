@@ -228,6 +228,9 @@ func TestDisagreement(t *testing.T) {
 			if name != "all" {
 				b.says("a: waiting: ")
 			}
+			if name == "hidden bots" {
+				b.says("it claims 2 players, 4 of them bots")
+			}
 			b.sights, b.status, b.console, b.lookError = nil, nil, nil, nil
 			if !b.after(2 * lookInterval) {
 				t.Errorf("still waits: %+v", b.state)
