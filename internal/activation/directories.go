@@ -217,7 +217,7 @@ func (a *Activation) checkInstallation(s *stack) error {
 		}
 	}
 	return advice.With(fmt.Errorf("there is no game in %s: it has no %s", s.paths[len(s.paths)-1], serverBinary),
-		"install the Left 4 Dead 2 dedicated server (Steam app 222860) there with steamcmd")
+		"install it with: l4d2ctl update (it runs steamcmd)")
 }
 
 // explain puts the path of the layer into an error that is about one.

@@ -19,6 +19,8 @@ import (
 // What Debian calls what the game needs of a 64-bit machine.
 const debianLibraries = "apt install lib32gcc-s1 lib32stdc++6 libc6-i386, or what your distribution calls the 32-bit C and C++ libraries"
 
+const validate = "let steamcmd look at every file: VALIDATE=yes in /etc/l4d2-host/update.conf, then l4d2ctl update"
+
 // libraryDirs are where distributions keep 32-bit libraries: Debian's packages
 // for 64-bit machines, its i386 architecture, those with lib64.
 var libraryDirs = []string{"/lib32", "/usr/lib32", "/lib/i386-linux-gnu", "/usr/lib/i386-linux-gnu", "/usr/lib", "/lib"}
@@ -32,11 +34,11 @@ func (d *Doctor) checkInstallation() {
 	path := find(game, "srcds_linux")
 	program, err := openProgram(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		d.add(Error, "installation", "install the Left 4 Dead 2 dedicated server (Steam app 222860) there with steamcmd", "there is no game in %s: it has no srcds_linux", d.Layout.Installation())
+		d.add(Error, "installation", "install it with: l4d2ctl update", "there is no game in %s: it has no srcds_linux", d.Layout.Installation())
 		return
 	}
 	if errors.Is(err, errNotRunnable) {
-		d.add(Error, "installation", "let steamcmd validate the installation", "%s: %v", path, err)
+		d.add(Error, "installation", validate, "%s: %v", path, err)
 		return
 	}
 	if err != nil {
@@ -45,7 +47,7 @@ func (d *Doctor) checkInstallation() {
 	}
 	defer program.Close()
 	if program.Class != elf.ELFCLASS32 {
-		d.add(Warning, "installation", "let steamcmd validate the installation", "%s is a 64-bit program, and Valve's is a 32-bit one", path)
+		d.add(Warning, "installation", validate, "%s is a 64-bit program, and Valve's is a 32-bit one", path)
 		d.checkSteamClient(game)
 		return
 	}
@@ -157,7 +159,7 @@ func programInterpreter(f *elf.File) string {
 
 func (d *Doctor) checkLibraries(game []string, interpreter string) {
 	if interpreter != "/lib/ld-linux.so.2" {
-		d.add(Warning, "libraries", "let steamcmd validate the installation", "srcds_linux asks for the loader %s", strconv.Quote(interpreter))
+		d.add(Warning, "libraries", validate, "srcds_linux asks for the loader %s", strconv.Quote(interpreter))
 		return
 	}
 	missing := []string{}

@@ -15,7 +15,7 @@ import (
 // game is a plain installation, as steamcmd leaves it.
 var game = map[string]string{
 	"srcds_linux": "binary", "left4dead2/a": "1",
-	manifest: "\"AppState\"\n{\n\t\"appid\"\t\t\"222860\"\n\t\"buildid\"\t\t\"18452\"\n\t\"TargetBuildID\"\t\t\"9\"\n}\n",
+	Manifest: "\"AppState\"\n{\n\t\"appid\"\t\t\"222860\"\n\t\"buildid\"\t\t\"18452\"\n\t\"TargetBuildID\"\t\t\"9\"\n}\n",
 }
 
 // elsewhere makes the installation a link to a game in another place.
@@ -211,14 +211,14 @@ func TestRollback(t *testing.T) {
 	}
 }
 
-// The game's user writes the manifest.
+// The game's user writes the Manifest.
 func TestBuild(t *testing.T) {
 	for name, tt := range map[string]struct {
 		put  func(path string) error
 		want string
 	}{
 		"none":         {func(string) error { return nil }, ""},
-		"as it is":     {func(p string) error { return os.WriteFile(p, []byte(game[manifest]), 0o644) }, "18452"},
+		"as it is":     {func(p string) error { return os.WriteFile(p, []byte(game[Manifest]), 0o644) }, "18452"},
 		"long":         {func(p string) error { return os.Truncate(p, 1<<40) }, ""},
 		"not a number": {func(p string) error { return os.WriteFile(p, []byte("\"buildid\" \"1;rm\"\n"), 0o644) }, ""},
 		"too many":     {func(p string) error { return os.WriteFile(p, []byte("\"buildid\" \"111111111111111111111\"\n"), 0o644) }, ""},
@@ -228,7 +228,7 @@ func TestBuild(t *testing.T) {
 	} {
 		dir := t.TempDir()
 		must(t, os.Mkdir(filepath.Join(dir, "steamapps"), 0o755))
-		path := filepath.Join(dir, manifest)
+		path := filepath.Join(dir, Manifest)
 		if name == "long" {
 			must(t, os.WriteFile(path, nil, 0o644))
 		}

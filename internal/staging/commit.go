@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -16,7 +15,6 @@ import (
 	"l4d2-host/internal/instance"
 	"l4d2-host/internal/layers"
 	"l4d2-host/internal/release"
-	"l4d2-host/internal/steam"
 )
 
 // Commit unmounts the finished tree and makes it the current release, or removes
@@ -73,11 +71,11 @@ func (s *Staging) publish(ctx context.Context, change *release.Change, dir int, 
 	if err := hasGame(all); err != nil {
 		return "", err
 	}
-	build, err := buildOf(all)
+	build, err := release.BuildOf(all)
 	if err != nil {
 		s.Log.Warn("the build id is not known: %v", err)
 	}
-	before, _ := buildOf(lowers)
+	before, _ := release.BuildOf(lowers)
 	if build == before {
 		what, err := changed(ctx, upper, lowers)
 		if ctx.Err() != nil {
@@ -135,49 +133,8 @@ func hasGame(view layers.View) error {
 	return nil
 }
 
-// manifestPath is steamcmd's book about the game.
-const manifestPath = appsDir + "/appmanifest_" + steam.App + ".acf"
-
 // appsDir is where steamcmd keeps its own state in what it updates.
 const appsDir = "steamapps"
-
-// maxManifest bounds that book, in bytes. A real one has a few KiB.
-const maxManifest = 1 << 20
-
-var buildLine = regexp.MustCompile(`(?m)^\s*"buildid"\s+"([0-9]{1,19})"\s*$`)
-
-// buildOf returns Steam's number for what is in the view. The game's user can
-// have put anything in the place of the file.
-func buildOf(view layers.View) (string, error) {
-	n, err := view.Lookup(manifestPath)
-	if err != nil {
-		return "", err
-	}
-	top := n.Top()
-	if top == nil {
-		return "", fmt.Errorf("there is no %s", manifestPath)
-	}
-	if top.Type != layers.File {
-		return "", fmt.Errorf("%s is a %s and no file", manifestPath, top.Type)
-	}
-	f, _, err := top.Layer.Open(manifestPath)
-	if err != nil {
-		return "", err
-	}
-	defer f.Close()
-	data, err := io.ReadAll(io.LimitReader(f, maxManifest+1))
-	if err != nil {
-		return "", err
-	}
-	if len(data) > maxManifest {
-		return "", fmt.Errorf("%s is longer than %d bytes", manifestPath, maxManifest)
-	}
-	m := buildLine.FindSubmatch(data)
-	if m == nil {
-		return "", fmt.Errorf("%s has no buildid", manifestPath)
-	}
-	return string(m[1]), nil
-}
 
 // errEnough ends a comparison that has found what it looked for.
 var errEnough = errors.New("enough is known")

@@ -12,6 +12,7 @@ import (
 
 	"l4d2-host/internal/chain"
 	"l4d2-host/internal/instance"
+	"l4d2-host/internal/release"
 )
 
 // The game's user decides what is in the tree, and is not to be trusted: nothing
@@ -44,7 +45,7 @@ func TestHostileManifest(t *testing.T) {
 			h := newHost(t)
 			h.stage()
 			h.write(map[string]string{"srcds_linux": "ELF", "steamapps/x": "x"})
-			must(t, put(filepath.Join(Merged(h.Layout), manifestPath)))
+			must(t, put(filepath.Join(Merged(h.Layout), release.Manifest)))
 			n := func() instance.Name {
 				timer := time.AfterFunc(30*time.Second, func() { panic("it hangs") })
 				defer timer.Stop()
@@ -80,7 +81,7 @@ func TestHostileTree(t *testing.T) {
 	} {
 		h := newHost(t)
 		h.stage()
-		h.write(map[string]string{manifestPath: acf("7")})
+		h.write(map[string]string{release.Manifest: acf("7")})
 		must(t, put(filepath.Join(Merged(h.Layout), "srcds_linux")))
 		_, err := h.Commit(context.Background())
 		if err == nil || !strings.Contains(err.Error(), "there is no game") {

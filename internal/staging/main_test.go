@@ -17,6 +17,7 @@ import (
 	"l4d2-host/internal/journal"
 	"l4d2-host/internal/mountinfo"
 	"l4d2-host/internal/privatens"
+	"l4d2-host/internal/release"
 )
 
 func TestMain(m *testing.M) { privatens.Main(m) }
@@ -86,7 +87,7 @@ func acf(build string) string {
 
 // game is a whole game of a build.
 func game(build string) map[string]string {
-	return map[string]string{"srcds_linux": "ELF " + build, "left4dead2/a.txt": "a", "left4dead2/b.txt": "b", manifestPath: acf(build)}
+	return map[string]string{"srcds_linux": "ELF " + build, "left4dead2/a.txt": "a", "left4dead2/b.txt": "b", release.Manifest: acf(build)}
 }
 
 func (h *host) stage() Staged {

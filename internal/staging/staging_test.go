@@ -40,7 +40,7 @@ func TestUpdates(t *testing.T) {
 			if h.staged() {
 				t.Error("the staging directory outlives the update")
 			}
-			second := h.update(map[string]string{"left4dead2/a.txt": "A", "left4dead2/b.txt": "", manifestPath: acf("8")})
+			second := h.update(map[string]string{"left4dead2/a.txt": "A", "left4dead2/b.txt": "", release.Manifest: acf("8")})
 			h.wantCurrent(second, 2)
 			if _, err := os.Stat(filepath.Join(h.Layout.ReleaseTree(second), "srcds_linux")); !errors.Is(err, os.ErrNotExist) {
 				t.Errorf("what has not changed was copied: %v", err)
@@ -70,7 +70,7 @@ func TestNothingNew(t *testing.T) {
 		want   bool
 	}{
 		"steamcmd's books": {func(h *host) {
-			h.write(map[string]string{manifestPath: acf("7") + "//later\n", "steamapps/downloading/x": "y"})
+			h.write(map[string]string{release.Manifest: acf("7") + "//later\n", "steamapps/downloading/x": "y"})
 		}, false},
 		"the same again":     {func(h *host) { h.write(map[string]string{"srcds_linux": "ELF 7", "left4dead2/a.txt": "a"}) }, false},
 		"an empty directory": {func(h *host) { must(h.t, os.Mkdir(filepath.Join(Merged(h.Layout), "new"), 0o755)) }, false},
@@ -86,7 +86,7 @@ func TestNothingNew(t *testing.T) {
 		"a new one": {func(h *host) { h.write(map[string]string{"new/file": "x"}) }, true},
 		"a deleted": {func(h *host) { h.write(map[string]string{"left4dead2/a.txt": ""}) }, true},
 		"a mode":    {func(h *host) { must(h.t, os.Chmod(filepath.Join(Merged(h.Layout), "srcds_linux"), 0o755)) }, true},
-		"a build":   {func(h *host) { h.write(map[string]string{manifestPath: acf("8")}) }, true},
+		"a build":   {func(h *host) { h.write(map[string]string{release.Manifest: acf("8")}) }, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			h := newHost(t)
@@ -140,11 +140,11 @@ func TestResume(t *testing.T) {
 	if done := h.stage(); !done.Resumed || done.Unclean {
 		t.Errorf("%+v", done)
 	}
-	h.write(map[string]string{"left4dead2/a.txt": "8", manifestPath: acf("8")})
+	h.write(map[string]string{"left4dead2/a.txt": "8", release.Manifest: acf("8")})
 	second := h.commit()
 
 	h.stage()
-	h.write(map[string]string{"left4dead2/a.txt": "9", manifestPath: acf("9")})
+	h.write(map[string]string{"left4dead2/a.txt": "9", release.Manifest: acf("9")})
 	must(t, h.Unstage())
 	ch, err := h.catalog().Begin()
 	must(t, err)
@@ -157,7 +157,7 @@ func TestResume(t *testing.T) {
 	if data, _ := os.ReadFile(filepath.Join(Merged(h.Layout), "left4dead2/a.txt")); string(data) != "a" {
 		t.Errorf("a.txt reads %q", data)
 	}
-	h.write(map[string]string{"left4dead2/a.txt": "9", manifestPath: acf("9")})
+	h.write(map[string]string{"left4dead2/a.txt": "9", release.Manifest: acf("9")})
 	h.wantCurrent(h.commit(), 2)
 }
 
@@ -171,7 +171,7 @@ func TestMachineDown(t *testing.T) {
 	if done := h.stage(); !done.Resumed || !done.Unclean {
 		t.Errorf("%+v", done)
 	}
-	h.write(map[string]string{manifestPath: acf("8")})
+	h.write(map[string]string{release.Manifest: acf("8")})
 	h.wantCurrent(h.commit(), 2)
 
 	// At each step of making the directory: what is not whole is not resumed.

@@ -159,7 +159,7 @@ func (s *Store) checkInstallation() error {
 	info, err := os.Stat(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return advice.With(fmt.Errorf("installation: %w", err), "install the game there with steamcmd, or make a symbolic link to where it is")
+		return advice.With(fmt.Errorf("installation: %w", err), "install the game with l4d2ctl update, or make a symbolic link to where it is")
 	case err != nil:
 		return fmt.Errorf("installation: %w", err)
 	case !info.IsDir():

@@ -111,7 +111,7 @@ func TestInitRefuses(t *testing.T) {
 			func(t *testing.T, s *Store) { must(t, os.Symlink("x", s.Layout.Overlay("x"))) }},
 		{"no overlays/", specB, "open ROOT/overlays: no such file or directory", "",
 			func(t *testing.T, s *Store) { must(t, os.RemoveAll(s.Layout.Overlays())) }},
-		{"no installation", specA, "installation: stat ROOT/installation: no such file", "install the game there with steamcmd, or make a symbolic link to where it is",
+		{"no installation", specA, "installation: stat ROOT/installation: no such file", "install the game with l4d2ctl update, or make a symbolic link to where it is",
 			func(t *testing.T, s *Store) { must(t, os.Remove(s.Layout.Installation())) }},
 		{"installation a file", specA, "installation: ROOT/installation is not a directory", "",
 			func(t *testing.T, s *Store) {
@@ -129,7 +129,7 @@ func TestInitRefuses(t *testing.T) {
 			"spec.yaml:1: port: 7 is taken by instance b (ROOT/instances/b/instance.yaml:1)\n" +
 			"spec.yaml:2: overlays: layer \"x\": there is no ROOT/overlays/x: make the layer first, with l4d2ctl layer add\n" +
 			"spec.yaml:2: overlays: layer \"y\": there is no ROOT/overlays/y: make the layer first, with l4d2ctl layer add",
-			"install the game there with steamcmd, or make a symbolic link to where it is",
+			"install the game with l4d2ctl update, or make a symbolic link to where it is",
 			func(t *testing.T, s *Store) {
 				initialise(t, s, "b", "port: 7\n", Created)
 				must(t, os.Remove(s.Layout.Installation()))
