@@ -36,13 +36,16 @@ func (*planCommand) Help() string {
 type planned struct {
 	Name    instance.Name `json:"name"`
 	Running bool          `json:"running"`
-	Since   *time.Time    `json:"since"`   // RFC 3339, UTC: the start that it is compared with; null before the first
-	Changes []change      `json:"changes"` // of settings, release and layers, as those that status tells of
-	Was     []planLayer   `json:"was"`     // the layers of that start, topmost first
-	Will    []planLayer   `json:"will"`    // those of the next one
-	Files   []plannedFile `json:"files"`   // of the layers, which differ
-	Hiding  []hiding      `json:"hiding"`  // its own files that hide newer ones
-	Unknown unknowns      `json:"unknown"` // key: why it is not known, or not all of it
+	Since   *time.Time    `json:"since"` // RFC 3339, UTC: the start that it is compared with; null before the first
+	// Unapplied says that the spec was edited since, and init not run: the next
+	// start does not go by it.
+	Unapplied *bool         `json:"unapplied"`
+	Changes   []change      `json:"changes"` // of settings, release and layers, as those that status tells of
+	Was       []planLayer   `json:"was"`     // the layers of that start, topmost first
+	Will      []planLayer   `json:"will"`    // those of the next one
+	Files     []plannedFile `json:"files"`   // of the layers, which differ
+	Hiding    []hiding      `json:"hiding"`  // its own files that hide newer ones
+	Unknown   unknowns      `json:"unknown"` // key: why it is not known, or not all of it
 }
 
 // planLayer is a directory of the tree.
@@ -132,6 +135,14 @@ func (s *session) plan(n instance.Name) (*planned, error) {
 	if err := s.addComparison(v, u, stack{upper, will}); err != nil {
 		return nil, err
 	}
+	st, err := s.open()
+	if err != nil {
+		return nil, err
+	}
+	spec := &status{Unknown: v.Unknown}
+	spec.Name = n
+	s.addUnapplied(spec, st)
+	v.Unapplied = spec.Unapplied
 	return v, s.addHiding(v, stack{upper, will})
 }
 

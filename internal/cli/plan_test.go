@@ -108,6 +108,10 @@ func TestPlan(t *testing.T) {
 		t.Errorf("%q\n%+v", got, v)
 	}
 
+	must(t, os.WriteFile(h.layout.Spec("a"), []byte("port: 27099\n"), 0o640))
+	h.run(ExitDone, "plan", "a")
+	h.says(&h.out, "edited and not applied; this does it: l4d2ctl init a ")
+
 	// A version that is gone is said, not guessed.
 	must(t, os.RemoveAll(h.layout.Overlays()+"/.mod.v1"))
 	h.run(ExitDone, "plan", "a")

@@ -39,6 +39,9 @@ func (s *session) describePlan(v *planned, most int) string {
 			rows = append(rows, plain("  "+key, "not known, or not all: "+printable.Line(why)))
 		}
 	}
+	if v.Unapplied != nil && *v.Unapplied {
+		rows = append(rows, []cell{{text: "  spec"}, {s.unappliedText(v.Name), yellow}})
+	}
 	b.WriteString(s.table(rows))
 	s.describeFiles(&b, v, most)
 	s.describeHiding(&b, v, most)

@@ -104,6 +104,9 @@ func (s *session) roll(o roll.Order) (*roll.State, error) {
 		return nil, err
 	}
 	if err := s.watchRoll(m); err != nil {
+		if !errors.As(err, new(ended)) {
+			err = &problem{err: err, hints: []string{"it may go on; see: " + lookAtRoll}}
+		}
 		return nil, err
 	}
 	return s.rollEnded()

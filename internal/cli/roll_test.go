@@ -229,6 +229,23 @@ func TestRollTriesAPasswordOnce(t *testing.T) {
 	}
 }
 
+// A connection that is lost in hours of waiting is made again.
+func TestRollReconnects(t *testing.T) {
+	h := newHost(t, "a")
+	lost := newFakeManager()
+	lost.denied = systemd.ErrLost
+	s := &session{Program: &h.program, output: &output{}, ctx: context.Background(), layout: h.layout}
+	servers := newRollServers(s, lost)
+	for range 2 {
+		if sights, err := servers.Look(s.ctx, []instance.Name{"a"}); err != nil || sights[0].Condition != roll.Stopped {
+			t.Errorf("%+v, %v", sights, err)
+		}
+	}
+	if !lost.closed || servers.m != Manager(h.systemd) {
+		t.Error("not connected anew")
+	}
+}
+
 func TestRollConditions(t *testing.T) {
 	h := newHost(t, "a")
 	s := &session{Program: &h.program, output: &output{}, ctx: context.Background(), layout: h.layout}

@@ -107,7 +107,7 @@ func (s *session) writeRoll(state roll.State) error {
 // rollServers is the instances of this host, for a roll.
 type rollServers struct {
 	*session
-	m    Manager
+	m    Manager                  // of whoever calls Look and Restart
 	runs map[instance.Name]string // that they were on when the roll began
 
 	mu      sync.Mutex
@@ -121,6 +121,15 @@ func newRollServers(s *session, m Manager) *rollServers {
 
 func (r *rollServers) Look(ctx context.Context, names []instance.Name) ([]roll.Sight, error) {
 	units, err := r.m.Units(ctx, unitNames(names))
+	if errors.Is(err, systemd.ErrLost) { // in hours, a bus may be restarted
+		m, reconnected := r.connect()
+		if reconnected != nil {
+			return nil, reconnected
+		}
+		r.m.Close()
+		r.m = m
+		units, err = m.Units(ctx, unitNames(names))
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -212,10 +221,10 @@ const joinLimit = 2 * time.Minute
 func (r *rollServers) Restart(ctx context.Context, n instance.Name) <-chan error {
 	done := make(chan error, 1)
 	// A restart is not taken back half-way: the server would stay down.
-	whole := *r.session
+	whole, m := *r.session, r.m
 	whole.ctx = context.WithoutCancel(ctx)
 	go func() {
-		_, err := whole.up(r.m, n, "restarted", r.m.Restart)
+		_, err := whole.up(m, n, "restarted", m.Restart)
 		if err != nil {
 			whole.report("restart", err) // with the end of its journal
 		} else if err = whole.joinable(r.port(n)); err != nil {

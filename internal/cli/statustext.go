@@ -5,6 +5,7 @@ import (
 	"strconv"
 	"time"
 
+	"l4d2-host/internal/instance"
 	"l4d2-host/internal/printable"
 )
 
@@ -41,9 +42,14 @@ func (s *session) describeStatus(v *status) string {
 		say(heading("restart", i), line)
 	}
 	if v.Unapplied != nil && *v.Unapplied {
-		say("spec", cell{fmt.Sprintf("edited and not applied; this does it: %s init %s %s", program, v.Name, s.layout.Spec(v.Name)), yellow})
+		say("spec", cell{s.unappliedText(v.Name), yellow})
 	}
 	return v.headText(s) + "\n" + s.table(rows)
+}
+
+// unappliedText is about a spec that says something else than what was generated.
+func (s *session) unappliedText(n instance.Name) string {
+	return fmt.Sprintf("edited and not applied; this does it: %s init %s %s", program, n, s.layout.Spec(n))
 }
 
 // heading is what only for the first of several lines.

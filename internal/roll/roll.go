@@ -63,8 +63,14 @@ type Order struct {
 
 const (
 	// lookInterval is the time from one look at a server to the next, and
-	// tickInterval that between looks at the clock and at running restarts.
+	// lookShare what each server that waits adds to it: systemd answers for some
+	// 3 ms about each.
 	lookInterval = 5 * time.Second
+	lookShare    = 50 * time.Millisecond
+	// consoleInterval is the time until the console of a server is asked again
+	// that has said that somebody plays, or nothing: it writes each login down.
+	consoleInterval = 15 * time.Second
+	// tickInterval is the time between looks at the clock and at running restarts.
 	tickInterval = 500 * time.Millisecond
 )
 
@@ -91,6 +97,7 @@ type wait struct {
 	occupancy
 	up    bool // Running
 	fresh bool // its console has not been asked since
+	asked time.Time
 }
 
 // New returns a roll. log gets a line for whatever happens, and report the state
@@ -137,9 +144,10 @@ func (r *Roll) tick(ctx context.Context) bool {
 		r.broken = errCancelled
 	}
 	if r.broken == nil && len(r.waiting()) > 0 {
-		if r.looked.IsZero() || r.now().Sub(r.looked) >= lookInterval {
+		waiting := r.waiting()
+		if r.looked.IsZero() || r.now().Sub(r.looked) >= lookInterval+time.Duration(len(waiting)-1)*lookShare {
 			r.looked = r.now()
-			r.look(ctx, r.waiting()...)
+			r.look(ctx, waiting...)
 		}
 		r.warn(ctx)
 		r.begin(ctx)
@@ -219,7 +227,7 @@ func (r *Roll) look(ctx context.Context, indices ...int) {
 	if err != nil {
 		r.log.Warn("the servers cannot be looked at now: %v", err)
 		for _, i := range indices {
-			r.waits[i] = wait{}
+			r.waits[i] = wait{asked: r.waits[i].asked}
 		}
 		return
 	}
@@ -257,6 +265,7 @@ func (r *Roll) waitFor(i int, w wait) {
 	if w.kind != "" && w.kind != r.waits[i].kind {
 		r.log.Info("%s: waiting: %s", s.Name, w.why)
 	}
+	w.asked = r.waits[i].asked
 	r.waits[i] = w
 	if s.Detail != w.why {
 		r.changed = true
@@ -299,7 +308,7 @@ func because(why string) string {
 // isEmpty asks the console of a server that is empty by the last look, once for
 // each of these.
 func (r *Roll) isEmpty(ctx context.Context, i int) bool {
-	if !r.waits[i].empty || !r.waits[i].fresh {
+	if w := r.waits[i]; !w.empty || !w.fresh || !w.asked.IsZero() && r.now().Sub(w.asked) < consoleInterval {
 		return false
 	}
 	if r.looked.Before(r.now()) { // its turn has come since: somebody may have, too
@@ -308,7 +317,7 @@ func (r *Roll) isEmpty(ctx context.Context, i int) bool {
 			return false
 		}
 	}
-	r.waits[i].fresh = false
+	r.waits[i].fresh, r.waits[i].asked = false, r.now()
 	o := byConsole(r.servers.Console(ctx, r.order.Names[i], "status"))
 	if ctx.Err() != nil {
 		return false

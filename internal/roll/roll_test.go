@@ -231,8 +231,11 @@ func TestDisagreement(t *testing.T) {
 			if name == "hidden bots" {
 				b.says("it claims 2 players, 4 of them bots")
 			}
+			if n := b.asked("a"); n > 10*4+1 {
+				t.Errorf("its console was asked %d times in 10 minutes", n)
+			}
 			b.sights, b.status, b.console, b.lookError = nil, nil, nil, nil
-			if !b.after(2 * lookInterval) {
+			if !b.after(consoleInterval + lookInterval) {
 				t.Errorf("still waits: %+v", b.state)
 			}
 			b.outcome(Done)

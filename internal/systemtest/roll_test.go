@@ -75,7 +75,14 @@ func TestRollingRestart(t *testing.T) {
 		if got := h.sh("systemctl show -P CapabilityBoundingSet -P ProtectSystem -P NoNewPrivileges l4d2-restart | tr '\\n' ' '"); !strings.Contains(got, "strict") || !strings.Contains(got, "yes") || strings.Contains(got, "cap_") {
 			t.Errorf("the sandbox: %q", got)
 		}
-		t.Logf("%s: %s", h.Name(), h.sh("systemd-analyze security --no-pager l4d2-restart | tail -n 1"))
+		// 1.7 with systemd 252 and 257.
+		var exposure float64
+		security := h.sh("systemd-analyze security --no-pager l4d2-restart | tail -n 1")
+		if _, score, found := strings.Cut(security, "l4d2-restart.service: "); !found {
+			t.Errorf("systemd-analyze security: %s", security)
+		} else if n, err := fmt.Sscan(score, &exposure); n != 1 || exposure > 1.8 {
+			t.Errorf("systemd-analyze security: %s, %v", security, err)
+		}
 
 		// They leave, one by one; one server is restarted by someone else.
 		h.console(28313, "standin_a2s -1; players 0")
