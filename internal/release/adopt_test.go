@@ -211,7 +211,7 @@ func TestRollback(t *testing.T) {
 	}
 }
 
-// The game's user writes the Manifest.
+// The game's user writes the manifest.
 func TestBuild(t *testing.T) {
 	for name, tt := range map[string]struct {
 		put  func(path string) error

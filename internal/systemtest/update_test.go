@@ -29,8 +29,8 @@ func TestUpdate(t *testing.T) {
 	onOwn(t, func(h *host) {
 		u := &updated{host: h}
 		for _, part := range []func(){
-			u.verified, u.plain, u.missing, u.first, u.running, u.nothingNew, u.killed, u.applied,
-			u.cancelled, u.loggedIn, u.packaged, u.machineDown, u.diskFull,
+			u.verified, u.plain, u.missing, u.first, u.sandboxed, u.running, u.nothingNew,
+			u.killed, u.applied, u.cancelled, u.loggedIn, u.packaged, u.machineDown, u.diskFull,
 		} {
 			part()
 		}
