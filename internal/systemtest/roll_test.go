@@ -50,24 +50,26 @@ func TestRollingRestart(t *testing.T) {
 			pids[name] = h.mainPID(name)
 		}
 		h.console(28310, "players 3 Nick")
-		h.console(28311, "bots 4")                                                                        // nobody
-		h.console(28312, "standin_status 1")                                                              // by A2S it is empty
-		h.console(28313, "players 1 Zoey; standin_a2s 0; bots 2")                                         // so is this
-		h.sh(`printf 'port: 28319\nconfig: []\n' >/root/roll5.yaml; l4d2ctl init roll5 /root/roll5.yaml`) // not started
+		h.console(28311, "bots 4")                // nobody
+		h.console(28312, "standin_status 1")      // by A2S it is empty
+		h.console(28313, "standin_a2s 1; bots 2") // by its console it is
+
+		// One that is not started.
+		h.sh(`printf 'port: 28319\nconfig: []\n' >/root/roll5.yaml; l4d2ctl init roll5 /root/roll5.yaml`)
 		h.t.Cleanup(func() { h.sh("l4d2ctl delete --yes roll5") })
 
 		// The terminal goes while it waits.
 		h.sh("setsid -w timeout --signal=HUP 600 l4d2ctl restart --when-empty --warn '{time} %%s $HOME' --within 5h %s roll5 >/root/roll.log 2>&1 & echo $! >/root/roll.pid", strings.Join(names, " "))
 		h.eventually("the one with bots alone is restarted", func() bool { return h.show("roll2", "MainPID") != fmt.Sprint(pids["roll2"]) })
 		h.eventually("it is seen to wait", func() bool {
-			return strings.Contains(h.sh("cat /root/roll.log"), "roll4: waiting: nobody plays by its answer to a query, but 1 by its console") &&
+			return strings.Contains(h.sh("cat /root/roll.log"), "roll3: waiting: nobody plays by its answer to a query, but 1 by its console") &&
 				h.rolling().states() == "waiting restarted waiting waiting"
 		})
 		h.sh("kill -HUP $(pgrep -f '^l4d2ctl restart --when-empty --warn')")
 		if v := h.rolling(); !v.Running || v.Servers[0].Players == nil || *v.Servers[0].Players != 3 || v.Servers[1].At == nil || v.Deadline == nil {
 			t.Errorf("%+v", v)
 		}
-		wantIn(t, "the log", h.sh("cat /root/roll.log"), "roll5: it does not run, and stays so", "roll1: waiting: players: 3", "roll2: restarted, players can join")
+		wantIn(t, "the log", h.sh("cat /root/roll.log"), "roll5: it does not run, and stays so", "roll1: waiting: players: 3", "roll4: waiting: players: 1", "roll2: restarted, players can join")
 		wantIn(t, "status", h.sh("setpriv --reuid nobody --regid nogroup --clear-groups l4d2ctl restart --when-empty --status"), ": goes on", "roll1  waiting", "players: 3")
 		wantIn(t, "systemctl", h.sh("systemctl status --no-pager l4d2-restart"), "1 of 4 restarted; waiting roll1: players: 3")
 		h.fails("l4d2ctl restart --when-empty roll2", "another rolling restart is under way", "--cancel")
@@ -85,7 +87,7 @@ func TestRollingRestart(t *testing.T) {
 		}
 
 		// They leave, one by one; one server is restarted by someone else.
-		h.console(28313, "standin_a2s -1; players 0")
+		h.console(28313, "standin_a2s -1")
 		h.console(28310, "players 0")
 		h.sh("l4d2ctl restart roll3")
 		h.eventually("all is done", func() bool { v := h.rolling(); return !v.Running && v.Outcome != nil })
