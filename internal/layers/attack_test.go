@@ -143,3 +143,34 @@ func TestConflicts(t *testing.T) {
 		t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 	}
 }
+
+// What a release changes over an older one is no conflict; with the operator's
+// layers, the game has one say, and none where it has deleted the file.
+func TestConflictsOfReleases(t *testing.T) {
+	dir := place(t)
+	for path, text := range map[string]string{
+		"mod/f": "1", "new/f": "2", "old/f": "1", "new/updated": "2", "old/updated": "1",
+		"mod/gone": "1", "old/gone": "1", "mod/older": "1", "old/older": "2",
+	} {
+		must(t, os.MkdirAll(filepath.Dir(filepath.Join(dir, path)), 0o755))
+		must(t, os.WriteFile(filepath.Join(dir, path), []byte(text), 0o644))
+	}
+	must(t, unix.Mknod(dir+"/new/gone", unix.S_IFCHR, 0))
+	v := View{layer(t, dir+"/mod"), layer(t, dir+"/new"), layer(t, dir+"/old")}
+	for i, name := range []string{"overlays/mod", "releases/new/tree", "releases/old/tree"} {
+		v[i].Name = name
+	}
+	var got []string
+	must(t, Conflicts(context.Background(), v, func(c Conflict) error {
+		text := c.Path
+		for _, f := range c.Claimants {
+			text += " " + f.Layer.Name
+		}
+		got = append(got, text)
+		return nil
+	}))
+	want := "f overlays/mod releases/new/tree\nolder overlays/mod releases/old/tree"
+	if strings.Join(got, "\n") != want {
+		t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), want)
+	}
+}

@@ -5,6 +5,8 @@ import (
 	"maps"
 	"path"
 	"slices"
+
+	"l4d2-host/internal/chain"
 )
 
 // Conflict is a path that several layers have a say in, and not only by all
@@ -21,7 +23,8 @@ type Conflict struct {
 
 // Conflicts calls f for each conflict between the layers of v, in the order of
 // the paths. The lowest layer, which is the largest by far, is asked only for
-// what others have.
+// what others have. The releases of the game count as one layer: that the newer
+// has another file than the older is what it is for.
 func Conflicts(ctx context.Context, v View, f func(Conflict) error) error {
 	claims := map[string][]Found{}
 	lowest := len(v) - 1
@@ -80,7 +83,23 @@ func (v View) eachRaw(ctx context.Context, dir string, f func(string, Entry)) er
 	return nil
 }
 
+// game leaves of the claims of the game's releases what they show together.
+func game(claimants []Found) []Found {
+	first := slices.IndexFunc(claimants, func(f Found) bool {
+		_, isRelease := chain.Of(f.Layer.Name)
+		return isRelease
+	})
+	switch {
+	case first < 0:
+		return claimants
+	case claimants[first].Type == Whiteout:
+		return claimants[:first]
+	}
+	return claimants[:first+1]
+}
+
 func (v View) conflict(ctx context.Context, name string, claimants []Found) (*Conflict, error) {
+	claimants = game(claimants)
 	directories := 0
 	for _, f := range claimants {
 		if f.Type == Directory {

@@ -38,6 +38,16 @@ var debSteps = []step{
 		h.want("release", "readlink /var/lib/l4d2/installation")
 		h.sh("systemctl stop l4d2.target && cd /var/lib/l4d2 && rm installation && mv release installation && systemctl start l4d2.target l4d2@byhand")
 	}},
+	{"deb/upgraded, downgraded and installed again where the installation is a release", func(h *host) {
+		h.sh("l4d2ctl adopt")
+		before := h.sh("readlink /var/lib/l4d2/installation && cd /var/lib/l4d2/releases && find . -printf '%%P %%y %%m %%U:%%G %%i\n' | sort")
+		for _, deb := range []string{newDeb, oldDeb, newDeb} {
+			h.keepsRunning(func() { h.sh("dpkg -i %s", deb) })
+			h.stopsByHelper(h.version(deb))
+			h.want(before, "readlink /var/lib/l4d2/installation && cd /var/lib/l4d2/releases && find . -printf '%%P %%y %%m %%U:%%G %%i\n' | sort")
+		}
+		h.sh("systemctl stop l4d2.target && cd /var/lib/l4d2 && release=$(readlink -f installation) && rm installation && mv $release installation && rm -r releases/* && systemctl start l4d2.target l4d2@byhand")
+	}},
 	{"deb/upgraded where the administrator decided otherwise", func(h *host) {
 		h.sh("systemctl stop l4d2.target")
 		h.wantIn("the upgrade", h.sh("dpkg -i %s", newDeb), "l4d2.target is not active")
