@@ -10,7 +10,6 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"l4d2-host/internal/chain"
 	"l4d2-host/internal/instance"
 	"l4d2-host/internal/roll"
 	"l4d2-host/internal/systemd"
@@ -19,12 +18,7 @@ import (
 // publish makes release n, of a build, the current one.
 func (h *host) publish(n instance.Name, build string) {
 	h.t.Helper()
-	text, err := chain.Release{Chain: []instance.Name{n}, Build: build, Date: time.Unix(0, 0)}.Format()
-	must(h.t, err)
-	must(h.t, os.MkdirAll(h.layout.ReleaseTree(n), 0o755))
-	must(h.t, os.WriteFile(h.layout.ReleaseFile(n), text, 0o644))
-	must(h.t, os.RemoveAll(h.layout.Installation()))
-	must(h.t, os.Symlink(chain.Tree(n), h.layout.Installation()))
+	h.makeCurrent(build, n)
 }
 
 // updates lets the unit's job do something, as long as it likes.
