@@ -346,7 +346,16 @@ func (u *updated) packaged() {
 	if now := u.sh("systemctl show -P MainPID l4d2-update"); now != pid {
 		u.t.Errorf("process %s is %s after an upgrade", pid, now)
 	}
+	// So it ends what would start servers again.
+	u.sh("l4d2ctl start up-a")
+	u.answers(28200)
+	u.console(28200, "players 1")
+	u.sh("l4d2ctl restart --when-empty up-a >/dev/null 2>&1 &")
+	u.eventually("the rolling restart waits", func() bool { return u.sh("systemctl is-active l4d2-restart || true") == "active" })
 	u.sh("dpkg -r l4d2-host")
+	if got := u.sh("systemctl is-active l4d2-restart l4d2@up-a || true"); got != "inactive\ninactive" {
+		u.t.Errorf("after the removal: %s", got)
+	}
 	u.unmounted()
 	u.sh("dpkg -i /root/l4d2-host.deb")
 	wantIn(u.t, "l4d2ctl update", u.update(), fmt.Sprintf(", build %d, is current", u.builds))
