@@ -2,6 +2,7 @@ package main
 
 import (
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -17,6 +18,7 @@ import (
 	"l4d2-host/internal/journal"
 	"l4d2-host/internal/release"
 	"l4d2-host/internal/staging"
+	"l4d2-host/internal/tree"
 )
 
 // What an update changes: one file of a hundred, each of 1 MiB.
@@ -131,43 +133,45 @@ func (u *updating) change(root string) error {
 	return os.WriteFile(filepath.Join(root, "steamapps", "appmanifest_222860.acf"), []byte(book), 0o644)
 }
 
-// used is how many bytes of the file system are taken.
-func (u *updating) used() (int64, error) {
+// sync writes all to disk.
+func (u *updating) sync() error {
 	fd, err := unix.Open(u.bench.dir, unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return 0, err
+		return err
 	}
 	defer unix.Close(fd)
-	if err := unix.Syncfs(fd); err != nil {
-		return 0, err
-	}
-	var fs unix.Statfs_t
-	err = unix.Fstatfs(fd, &fs)
-	return int64(fs.Blocks-fs.Bfree) * fs.Bsize, err
+	return unix.Syncfs(fd)
 }
 
-// measure times f, the syncing included, and what it takes of the disk.
-func (u *updating) measure(row string, f func() error) error {
-	before, err := u.used()
-	if err != nil {
+// measure times f, the syncing included. Afterwards dir is what it has made.
+func (u *updating) measure(row string, f func() (dir string, err error)) error {
+	if err := u.sync(); err != nil {
 		return err
 	}
 	at := time.Now()
-	if err := f(); err != nil {
+	dir, err := f()
+	if err == nil {
+		err = u.sync()
+	}
+	if err != nil {
 		return err
 	}
-	after, err := u.used()
 	u.took.add(row, "time", time.Since(at))
-	u.disk[row] = after - before
-	return err
+	fd, err := unix.Open(dir, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	u.disk[row] = tree.DiskUse(u.bench.ctx, fd).Bytes
+	return nil
 }
 
 func (u *updating) copy(from, to string) error {
-	err := u.measure(updateByCopy, func() error {
+	err := u.measure(updateByCopy, func() (string, error) {
 		if out, err := exec.CommandContext(u.bench.ctx, "cp", "-a", from, to).CombinedOutput(); err != nil {
-			return fmt.Errorf("cp: %w: %s", err, out)
+			return "", fmt.Errorf("cp: %w: %s", err, out)
 		}
-		return u.change(to)
+		return to, u.change(to)
 	})
 	if err != nil {
 		return err
@@ -186,7 +190,7 @@ func (u *updating) adopt() error {
 }
 
 func (u *updating) release() error {
-	return u.measure(updateByUs, func() error {
+	return u.measure(updateByUs, func() (made string, err error) {
 		for _, step := range []struct {
 			row string
 			do  func() error
@@ -196,17 +200,18 @@ func (u *updating) release() error {
 			{"of that: publish", func() error {
 				n, err := u.staging.Commit(u.bench.ctx)
 				if err == nil && n == "" {
-					err = fmt.Errorf("no release was made")
+					err = errors.New("no release was made")
 				}
+				made = u.layout.ReleaseTree(n)
 				return err
 			}},
 		} {
 			at := time.Now()
 			if err := step.do(); err != nil {
-				return fmt.Errorf("%s: %w", step.row, err)
+				return "", fmt.Errorf("%s: %w", step.row, err)
 			}
 			u.took.add(step.row, "time", time.Since(at))
 		}
-		return nil
+		return made, nil
 	})
 }
