@@ -18,7 +18,7 @@ func onOwn(t *testing.T, f func(h *host)) {
 	for _, dist := range machine.Distributions {
 		t.Run(string(dist), func(t *testing.T) {
 			t.Parallel()
-			ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
+			ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
 			defer cancel()
 			r, err := rig.New(ctx, dist, os.Stderr)
 			if err != nil {
