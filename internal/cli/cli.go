@@ -111,13 +111,17 @@ func New(version string) *Program {
 // frames.
 const patience = 500 * time.Millisecond
 
+// oneSignal is how far apart two signals are at the least: timeout(1) sends its
+// own to the program and, again, to the program's group.
+const oneSignal = time.Second
+
 // Main runs the command line args, without the program's name, and returns the
 // exit code. The first SIGINT or SIGTERM cancels what is going on, the second
 // one ends the process.
 func (p *Program) Main(args []string) int {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
-	context.AfterFunc(ctx, stop)
+	context.AfterFunc(ctx, func() { time.AfterFunc(oneSignal, stop) })
 	return p.Run(ctx, args)
 }
 
