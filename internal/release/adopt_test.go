@@ -205,6 +205,9 @@ func TestRollback(t *testing.T) {
 	if _, err = ch.Rollback("2026-12-01"); !errors.Is(err, ErrUnknown) {
 		t.Errorf("an unknown one: %v", err)
 	}
+	must(t, os.RemoveAll(h.Layout.Release("2026-11-25.2")))
+	_, err = ch.Rollback("2026-11-25.3")
+	h.wantError(err, "its chain has release 2026-11-25.2", "l4d2ctl releases")
 	h.wantCurrent("2026-11-25")
 	if _, err := chain.Expand(h.Layout, []string{instance.InstallationLayer}); err != nil {
 		t.Error(err)

@@ -8,6 +8,7 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
@@ -221,6 +222,11 @@ func TestPruneWaitsForStarts(t *testing.T) {
 		}
 		done <- err
 	}()
+	select {
+	case err := <-done:
+		t.Fatalf("it did not wait: %v", err)
+	case <-time.After(200 * time.Millisecond):
+	}
 	h.init("m", "2026-11-25.5") // meanwhile it gets pinned
 	must(t, start.Unlock())
 	must(t, <-done)
