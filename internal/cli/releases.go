@@ -132,23 +132,10 @@ func explainRelease(err error) error {
 // tellRunning says which running servers take another release at their next
 // start than the one that they run on.
 func (s *session) tellRunning() {
-	err := s.eachOutdated(func(n instance.Name, text string) { s.step(n, "%s", text) })
-	if err != nil {
-		s.warn("cannot tell what the running servers take at their next start: %v", err)
-	}
-}
-
-// outdated are these servers.
-func (s *session) outdated() (names []instance.Name, err error) {
-	err = s.eachOutdated(func(n instance.Name, _ string) { names = append(names, n) })
-	return names, err
-}
-
-// eachOutdated calls f for these servers, with what becomes of them.
-func (s *session) eachOutdated(f func(instance.Name, string)) error {
 	use, err := inuse.Find(s.layout)
 	if err != nil {
-		return err
+		s.warn("cannot tell what the running servers take at their next start: %v", err)
+		return
 	}
 	running := append([]instance.Name{}, use.Unclear...)
 	for n := range use.Starts {
@@ -157,14 +144,42 @@ func (s *session) eachOutdated(f func(instance.Name, string)) error {
 	slices.Sort(running)
 	for _, n := range running {
 		start, known := use.Starts[n]
-		text, err := s.nextRelease(n, start, known)
-		if err != nil {
-			s.warn("%s is running, and what it takes at its next start is not known: %v", n, err)
-		} else if text != "" {
-			f(n, text)
+		if text := s.outdatedText(n, start, known); text != "" {
+			s.step(n, "%s", text)
 		}
 	}
-	return nil
+}
+
+// outdated are these servers. It asks systemd what runs: not everybody who asks
+// may look at the mounts.
+func (s *session) outdated(m Manager) (names []instance.Name, err error) {
+	st, err := s.open()
+	if err != nil {
+		return nil, err
+	}
+	all, err := st.List()
+	if err != nil {
+		return nil, readable(err)
+	}
+	running, _, err := s.upAndDown(m, all)
+	if err != nil {
+		return nil, err
+	}
+	for _, n := range running {
+		start, unknown := record.ReadStart(s.layout, n)
+		if s.outdatedText(n, start, unknown == nil) != "" {
+			names = append(names, n)
+		}
+	}
+	return names, nil
+}
+
+func (s *session) outdatedText(n instance.Name, start record.Start, known bool) string {
+	text, err := s.nextRelease(n, start, known)
+	if err != nil {
+		s.warn("%s is running, and what it takes at its next start is not known: %v", n, err)
+	}
+	return text
 }
 
 // nextRelease says what becomes of the game of a running server at its next

@@ -19,6 +19,7 @@ type restartCommand struct {
 	Cancel    bool `help:"End it; a restart that has begun is finished first." group:"With --when-empty:"`
 	JSON      bool `help:"Print an object, for programs, in the end or with --status." group:"With --when-empty:"`
 	InUnit    bool `hidden:""` // this is the unit that does it
+	Outdated  bool `hidden:""` // to those that run on another release than they would take
 }
 
 // rollFlags say how a rolling restart is made.
@@ -61,7 +62,7 @@ func (*restartCommand) Help() string {
 
 // Validate returns what of the command line does not go together.
 func (c *restartCommand) Validate() error {
-	chosen := len(c.Names) > 0 || c.All
+	chosen := len(c.Names) > 0 || c.All || c.Outdated
 	switch {
 	case !c.WhenEmpty && (c.All || c.given() || c.Status || c.Cancel || c.JSON):
 		return errors.New("the other flags go with --when-empty")
@@ -83,6 +84,8 @@ func (c *restartCommand) Run(s *session) error {
 		return s.showRoll(c.JSON)
 	case c.Cancel:
 		return s.cancelRoll()
+	case c.InUnit && c.Outdated:
+		return s.rollOutdated(c.order(nil))
 	case c.InUnit:
 		return s.rollInUnit(c.order(distinct(c.Names)))
 	case c.WhenEmpty && c.All:

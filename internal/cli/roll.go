@@ -60,10 +60,14 @@ func (s *session) rollOver(o roll.Order, asJSON bool) error {
 	if asJSON {
 		return errors.Join(s.printJSON(rolled{State: *state}), err)
 	}
+	s.sayRoll(state)
+	return err
+}
+
+func (s *session) sayRoll(state *roll.State) {
 	for _, server := range state.Servers {
 		s.result(server.Name, "%s", server.State+why(server.Detail))
 	}
-	return err
 }
 
 // roll has a unit do it, and watches. The state is how that has ended: nil if it
@@ -80,62 +84,76 @@ func (s *session) roll(o roll.Order) (*roll.State, error) {
 		return nil, err
 	}
 	defer m.Close()
-	if o.Names, err = s.thoseThatRun(m, o.Names); err != nil {
+	running, stopped, err := s.upAndDown(m, o.Names)
+	if err != nil {
 		return nil, err
 	}
-	if len(o.Names) == 0 {
+	for _, n := range stopped {
+		s.step(n, "it does not run, and stays so")
+	}
+	if o.Names = running; len(running) == 0 {
 		s.note("none of them runs: nothing to restart\n")
 		return nil, nil
-	}
-	// One that has failed keeps its name.
-	if err := m.ResetFailed(s.ctx, rollUnit); err != nil {
-		return nil, err
 	}
 	unit, err := s.transient(o)
 	if err != nil {
 		return nil, err
 	}
-	err = m.StartTransient(s.ctx, unit)
-	if errors.Is(err, systemd.ErrExists) {
-		return nil, &problem{err: errors.New("another rolling restart is under way"),
-			hints: []string{"see how far it has got: " + lookAtRoll, "end it: " + cancelRoll}}
-	}
-	if err != nil {
+	begun := time.Now()
+	if err := s.startRoll(s.ctx, m, unit); err != nil {
 		return nil, err
 	}
+	return s.awaitRoll(m, begun)
+}
+
+// startRoll starts the unit, and waits for it to have begun.
+func (s *session) startRoll(ctx context.Context, m Manager, unit systemd.Transient) error {
+	// One that has failed keeps its name.
+	if err := m.ResetFailed(ctx, rollUnit); err != nil {
+		return err
+	}
+	err := m.StartTransient(ctx, unit)
+	if errors.Is(err, systemd.ErrExists) {
+		return &problem{err: errors.New("another rolling restart is under way"),
+			hints: []string{"see how far it has got: " + lookAtRoll, "end it: " + cancelRoll}}
+	}
+	return err
+}
+
+// awaitRoll watches the roll that was started at begun, and returns how it ended.
+func (s *session) awaitRoll(m Manager, begun time.Time) (*roll.State, error) {
 	if err := s.watchRoll(m); err != nil {
 		if !errors.As(err, new(ended)) {
 			err = &problem{err: err, hints: []string{"it may go on; see: " + lookAtRoll}}
 		}
 		return nil, err
 	}
-	return s.rollEnded()
+	return s.rollEnded(begun)
 }
 
-// thoseThatRun leaves out the instances that are stopped.
-func (s *session) thoseThatRun(m Manager, names []instance.Name) ([]instance.Name, error) {
+// upAndDown returns which of the instances run, and which are stopped.
+func (s *session) upAndDown(m Manager, names []instance.Name) (running, stopped []instance.Name, err error) {
 	units, err := m.Units(s.ctx, unitNames(names))
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	var running []instance.Name
 	for i, u := range units {
 		switch {
 		case s.foreign(u, names[i]):
-			return nil, fmt.Errorf("%s: %s is of another root", names[i], u.Name)
+			return nil, nil, fmt.Errorf("%s: %s is of another root", names[i], u.Name)
 		case u.Stopped():
-			s.step(names[i], "it does not run, and stays so")
+			stopped = append(stopped, names[i])
 		default:
 			running = append(running, names[i])
 		}
 	}
-	return running, nil
+	return running, stopped, nil
 }
 
 // watchRoll shows what the unit writes until it ends.
 func (s *session) watchRoll(m Manager) error {
 	u, err := s.rollUnit(m)
-	if err != nil {
+	if err != nil || u.InvocationID == "" { // ended well, systemd has forgotten it
 		return err
 	}
 	run := u.InvocationID
@@ -187,10 +205,12 @@ func (s *session) findRoll() (Manager, systemd.Unit, error) {
 	return m, u, nil
 }
 
-// rollEnded returns how the roll that has just ended did.
-func (s *session) rollEnded() (*roll.State, error) {
+// rollEnded returns how the roll did that was started at begun and has ended.
+func (s *session) rollEnded(begun time.Time) (*roll.State, error) {
 	state, err := s.readRoll()
 	switch {
+	case errors.Is(err, fs.ErrNotExist), err == nil && state.Begun.Before(begun.Truncate(time.Second)): // of the one before
+		return nil, &problem{err: errors.New("the rolling restart did not begin"), hints: []string{"see why: journalctl -u l4d2-restart"}}
 	case err != nil:
 		return nil, err
 	case state.Outcome == nil:
@@ -234,6 +254,9 @@ func (s *session) showRoll(asJSON bool) error {
 		return err
 	}
 	m.Close()
+	if u.Stopped() && u.Queued {
+		s.note("a rolling restart waits for the end of " + updateUnit + "\n")
+	}
 	state, err := s.readRoll()
 	if errors.Is(err, fs.ErrNotExist) {
 		if asJSON {
@@ -293,7 +316,7 @@ func (s *session) cancelRoll() error {
 		return err
 	}
 	defer m.Close()
-	if u.Stopped() {
+	if u.Stopped() && !u.Queued {
 		s.note("no rolling restart is under way\n")
 		return nil
 	}

@@ -21,7 +21,20 @@ import (
 	"l4d2-host/internal/systemd"
 )
 
-// rollInUnit is what the unit runs.
+// rollOutdated is what the unit runs after an update.
+func (s *session) rollOutdated(o roll.Order) error {
+	m, err := s.connect()
+	if err != nil {
+		return err
+	}
+	defer m.Close()
+	if o.Names, err = s.outdated(m); err != nil {
+		return err
+	}
+	return s.rollInUnit(o)
+}
+
+// rollInUnit is what the unit runs for the instances that it was told.
 func (s *session) rollInUnit(o roll.Order) error {
 	if err := s.superuser(); err != nil {
 		return err

@@ -10,9 +10,23 @@ import (
 	"l4d2-host/internal/systemd"
 )
 
-// transient is the unit that does what o says: this program, in a sandbox. It
-// is root for systemd to obey it and for the instances' passwords, and has no
-// privilege besides.
+// transientAfterUpdate is transient for the servers that an update has left
+// behind: the unit finds them out once the update, which it starts or joins, has
+// succeeded.
+func (s *session) transientAfterUpdate(o roll.Order) (systemd.Transient, error) {
+	o.Names = nil
+	t, err := s.transient(o)
+	if err == nil {
+		t.Settings["Requires"] = []string{updateUnit}
+		t.Settings["After"] = []string{updateUnit}
+	}
+	return t, err
+}
+
+// transient is the unit that does what o says, for these instances or, with no
+// list of them, for those that run on another release than they would take: this
+// program, in a sandbox. It is root for systemd to obey it and for the instances'
+// passwords, and has no privilege besides.
 func (s *session) transient(o roll.Order) (systemd.Transient, error) {
 	path, err := self()
 	if err != nil {
@@ -27,6 +41,9 @@ func (s *session) transient(o roll.Order) (systemd.Transient, error) {
 	}
 	if o.Warn != "" {
 		command = append(command, "--warn="+o.Warn) // which may begin with a dash
+	}
+	if o.Names == nil {
+		command = append(command, "--outdated")
 	}
 	command = append(command, "--")
 	for _, n := range o.Names {

@@ -13,7 +13,6 @@ import (
 	"l4d2-host/internal/instance"
 	"l4d2-host/internal/printable"
 	"l4d2-host/internal/release"
-	"l4d2-host/internal/roll"
 	"l4d2-host/internal/staging"
 	"l4d2-host/internal/steam"
 	"l4d2-host/internal/systemd"
@@ -73,8 +72,9 @@ func (c *updateCommand) Run(s *session) error {
 	if err != nil {
 		return err
 	}
-	if err := s.runUpdate(); err != nil {
-		if c.Apply {
+	begun := time.Now()
+	if err := s.runUpdate(c.start); err != nil {
+		if c.Apply && !errors.As(err, new(ended)) {
 			s.warn("no server is restarted")
 		}
 		return err
@@ -89,7 +89,7 @@ func (c *updateCommand) Run(s *session) error {
 	}
 	var rollErr error
 	if c.Apply {
-		answer.Restart, rollErr = s.apply(c.order(nil), c.JSON)
+		answer.Restart, rollErr = s.applied(begun, c.JSON)
 	}
 	if c.JSON {
 		return errors.Join(s.printJSON(answer), rollErr)
@@ -97,29 +97,50 @@ func (c *updateCommand) Run(s *session) error {
 	return rollErr
 }
 
-// apply restarts the servers that run on another release than their next start
-// would take.
-func (s *session) apply(o roll.Order, quiet bool) (*rolled, error) {
-	var err error
-	if o.Names, err = s.outdated(); err != nil {
-		return nil, err
+// start starts the update and waits for its end. With --apply it starts the
+// rolling restart, which waits for the update by itself: what follows is up to
+// systemd then, and not to this program, which may be closed in a long download.
+// Nor is any of it to be cancelled with this program.
+func (c *updateCommand) start(s *session, m Manager) error {
+	ctx := context.WithoutCancel(s.ctx)
+	if !c.Apply {
+		return m.Start(ctx, updateUnit)
 	}
-	if len(o.Names) == 0 {
-		s.note("every server that runs has the release that it would take: nothing to restart\n")
-		return nil, nil
+	unit, err := s.transientAfterUpdate(c.order(nil))
+	if err != nil {
+		return err
 	}
-	if !quiet {
-		return nil, s.rollOver(o, false)
+	err = s.startRoll(ctx, m, unit)
+	var job *systemd.JobError
+	if errors.As(err, &job) && job.Result == "dependency" {
+		return &systemd.JobError{Unit: updateUnit, Verb: "start", Result: "failed"}
 	}
-	state, err := s.roll(o)
-	if state == nil {
-		return nil, err
-	}
-	return &rolled{State: *state}, err
+	return err
 }
 
-// runUpdate starts the unit, or joins it, and waits for its end.
-func (s *session) runUpdate() error {
+// applied watches the rolling restart that the update was begun with.
+func (s *session) applied(begun time.Time, quiet bool) (*rolled, error) {
+	m, err := s.connect()
+	if err != nil {
+		return nil, err
+	}
+	defer m.Close()
+	state, err := s.awaitRoll(m, begun)
+	switch {
+	case state == nil:
+		return nil, err
+	case len(state.Servers) == 0:
+		s.note("every server that runs has the release that it would take: nothing to restart\n")
+		return nil, err
+	case quiet:
+		return &rolled{State: *state}, err
+	}
+	s.sayRoll(state)
+	return nil, err
+}
+
+// runUpdate has start start the unit, or join it, and shows its progress.
+func (s *session) runUpdate(start func(*session, Manager) error) error {
 	m, err := s.connect()
 	if err != nil {
 		return err
@@ -138,9 +159,7 @@ func (s *session) runUpdate() error {
 		return err
 	}
 	done := make(chan error, 1)
-	// Not to be cancelled with this command: a job that is under way would take
-	// the download with it.
-	go func() { done <- m.Start(context.WithoutCancel(s.ctx), updateUnit) }()
+	go func() { done <- start(s, m) }()
 	if err := s.follow(m, done); err != nil {
 		return s.updateProblem(m, err)
 	}

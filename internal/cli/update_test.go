@@ -2,6 +2,8 @@ package cli
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -140,30 +142,53 @@ func TestUpdateApplies(t *testing.T) {
 		must(t, unix.Mount("l4d2:"+string(n), h.layout.Merged(n), "overlay", 0, "lowerdir="+h.layout.ReleaseTree("a")+":"+h.layout.Overlays()))
 		t.Cleanup(func() { unix.Unmount(h.layout.Merged(n), unix.MNT_DETACH) })
 	}
-	h.updates(func(context.Context, *systemd.Unit) error { return nil })
+	h.systemd.on["restart"] = func(context.Context, *systemd.Unit) error { return errors.New("found") }
+	h.run(ExitFailed, "restart", "--when-empty", "--in-unit", "--outdated", "--within", "1ms", "--force")
+	if names := h.rollState().Servers; len(names) != 1 || names[0].Name != "old" {
+		t.Errorf("found %+v", names)
+	}
 	h.rollEnds(roll.Done, roll.Server{Name: "old", State: roll.Restarted})
+	h.systemd.calls = nil
 	h.run(ExitDone, "update", "--apply", "--within", "6h", "--force")
 	h.says(&h.out, "up to date: release b", "old: restarted\n")
 	c := h.systemd.transient.Command
-	if got := strings.Join(c[3:], " "); got != "restart --when-empty --in-unit --at-once 1 --within 6h0m0s --force -- old" {
+	if got := strings.Join(c[3:], " "); got != "restart --when-empty --in-unit --at-once 1 --within 6h0m0s --force --outdated --" {
 		t.Errorf("%q", got)
 	}
+	for _, name := range []string{"Requires", "After"} {
+		if got := fmt.Sprint(h.systemd.transient.Settings[name]); got != "[l4d2-update.service]" {
+			t.Errorf("%s=%s", name, got)
+		}
+	}
+	h.called("reset l4d2-update.service", "reset l4d2-restart.service", "transient l4d2-restart.service")
 	h.run(ExitDone, "update", "--apply", "--json")
 	h.says(&h.out, `"changed": false`, `"outcome": "done"`)
 
+	// The unit finds out whom it is for.
+	h.rollEnds(roll.Done)
+	h.run(ExitDone, "update", "--apply", "--json")
+	h.says(&h.err, "nothing to restart\n")
+	h.says(&h.out, `"restart": null`)
+
 	// An update that fails restarts none.
 	h.systemd.calls = nil
-	h.updates(func(_ context.Context, u *systemd.Unit) error {
-		return &systemd.JobError{Unit: u.Name, Verb: "start", Result: "failed"}
-	})
+	h.systemd.on["transient"] = func(_ context.Context, u *systemd.Unit) error {
+		return &systemd.JobError{Unit: u.Name, Verb: "start", Result: "dependency"}
+	}
 	h.run(ExitFailed, "update", "--apply")
-	h.says(&h.err, "no server is restarted\n")
-	h.called("reset l4d2-update.service", "start l4d2-update.service")
+	h.says(&h.err, "update: start l4d2-update.service: the unit failed\n", "no server is restarted\n")
 
-	h.updates(func(context.Context, *systemd.Unit) error { return nil })
-	h.writeStart("old")
-	h.run(ExitDone, "update", "--apply")
-	h.says(&h.err, "nothing to restart\n")
+	// One that is under way is not joined by another one's restarts.
+	h.systemd.on["transient"] = func(context.Context, *systemd.Unit) error { return systemd.ErrExists }
+	h.run(ExitFailed, "update", "--apply")
+	h.says(&h.err, "another rolling restart is under way\n")
+
+	// What the roll before left is not taken for this one's.
+	h.systemd.on["transient"] = func(context.Context, *systemd.Unit) error { return nil }
+	must(t, os.WriteFile(filepath.Join(h.program.RollDir, rollState), []byte(`{"begun": "2026-01-01T00:00:00Z", "outcome": "done"}`), 0o644))
+	h.run(ExitFailed, "update", "--apply")
+	h.says(&h.err, "the rolling restart did not begin\n")
+
 	h.run(ExitUsage, "update", "--within", "1h")
 	h.says(&h.err, "go with --apply")
 	h.run(ExitUsage, "update", "--apply", "--cancel")

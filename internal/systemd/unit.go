@@ -50,6 +50,8 @@ type Unit struct {
 	Memory *uint64
 	// Stale says that a file of the unit changed after systemd read it.
 	Stale bool
+	// Queued says that a job of the unit runs or waits.
+	Queued bool
 	// StatusText is what the service last said of itself (sd_notify(3)):
 	// anyone's text.
 	StatusText string
@@ -184,6 +186,11 @@ func unitOf(name string, p map[string]any) Unit {
 		u.Memory = &bytes
 	}
 	u.Stale = get[bool](p, "NeedDaemonReload")
+	// Of type (uo): the number, 0 for none, and the path.
+	if job := get[[]any](p, "Job"); len(job) > 0 {
+		id, _ := job[0].(uint32)
+		u.Queued = id != 0
+	}
 	u.StatusText = get[string](p, "StatusText")
 	return u
 }

@@ -100,6 +100,11 @@ func (u *updated) begin() {
 	u.t.Helper()
 	u.valve("UPDATE_FAILS=hang")
 	u.sh("systemctl start --no-block l4d2-update")
+	u.hangs()
+}
+
+func (u *updated) hangs() {
+	u.t.Helper()
 	u.eventually("the update hangs", func() bool {
 		return u.sh("grep -q UPDATE_FAILS %s/valve/settings || ls %s/merged/steamapps/downloading 2>/dev/null || true", steamHome, staged) != ""
 	})
@@ -273,50 +278,6 @@ func (u *updated) killed() {
 	u.sh("test -n \"$(ls %s/tree/steamapps/downloading)\"", staged)
 	wantIn(u.t, "l4d2ctl update", u.update(), ", build 4, is current")
 	wantIn(u.t, "journal", u.log(), "resuming the update that was interrupted")
-}
-
-// applied: the servers follow, each once nobody plays on it.
-func (u *updated) applied() {
-	u.t.Helper()
-	u.initWith("ap-b", yaml("ap-b", 28330))
-	u.sh("l4d2ctl start ap-b")
-	u.answers(28330)
-	u.console(28200, "players 1")
-	before := u.news("up-a")
-	u.valve()
-	now := fmt.Sprintf("build %d", u.builds)
-	u.fails("l4d2ctl update --apply --within 3s", now+", is current", "ap-b: restarted", "up-a: left", "left as they are: 1")
-	if a, b := u.news("up-a"), u.news("ap-b"); a != before || b != now {
-		u.t.Errorf("up-a, which is played on, has %s, before %s; ap-b has %s", a, before, b)
-	}
-	u.console(28200, "players 0")
-	pid := u.mainPID("ap-b")
-	wantIn(u.t, "l4d2ctl update --apply", u.sh("l4d2ctl update --apply"), "up to date", "up-a: restarted")
-	if got := u.news("up-a"); got != now || u.mainPID("ap-b") != pid {
-		u.t.Errorf("up-a has %s; ap-b was process %d and is %d", got, pid, u.mainPID("ap-b"))
-	}
-	wantIn(u.t, "l4d2ctl update --apply", u.sh("l4d2ctl update --apply"), "nothing to restart")
-	u.sh("l4d2ctl delete --yes ap-b")
-	u.idle()
-}
-
-// cancelled: by l4d2ctl while another follows, and by a signal that no stop goes
-// with.
-func (u *updated) cancelled() {
-	u.t.Helper()
-	u.begin()
-	u.fails("(sleep 1; l4d2ctl update --cancel) & l4d2ctl update; code=$?; wait; exit $code",
-		"an update is running already", "someone else cancelled the job", "cancelled; the next update goes on")
-	u.unmounted()
-	if got := u.sh("systemctl is-active l4d2-update || true"); got != "inactive" {
-		u.t.Errorf("a cancelled update is %s", got)
-	}
-	u.begin()
-	u.sh("kill -TERM $(systemctl show -P MainPID l4d2-update)")
-	u.eventually("the update has failed", func() bool { return u.sh("systemctl is-active l4d2-update || true") == "failed" })
-	wantIn(u.t, "journal", u.log(), "the download was stopped before it was finished")
-	u.unmounted()
-	wantIn(u.t, "l4d2ctl update", u.update(), fmt.Sprintf(", build %d, is current", u.builds))
 }
 
 // loggedIn: with a name, and without its token.
