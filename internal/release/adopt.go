@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -71,6 +72,9 @@ func (ch *Change) syncTree(n instance.Name) error {
 	return ch.sync(dir)
 }
 
+// gameDir is what srcds -game names: every installation has it.
+const gameDir = "left4dead2"
+
 // adoptable returns where a link at the installation leads, or "" for a
 // directory, unless that can't become a release. It is open as content.
 func (ch *Change) adoptable(content int) (link string, err error) {
@@ -81,6 +85,10 @@ func (ch *Change) adoptable(content int) (link string, err error) {
 	}
 	if len(names) == 0 {
 		return "", advice.With(fmt.Errorf("%s is empty: there is no game to adopt", path), "install it with: l4d2ctl update")
+	}
+	if !slices.Contains(names, gameDir) {
+		return "", advice.With(fmt.Errorf("%s has no directory %s: that is not the game", path, gameDir),
+			"the directory that steamcmd installs into, with srcds_linux and "+gameDir+" in it, has to be "+path+" itself, not in it")
 	}
 	mounted, err := isMount(ch.root, instance.InstallationLayer)
 	if err != nil {

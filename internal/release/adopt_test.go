@@ -91,8 +91,11 @@ func TestAdoptRefuses(t *testing.T) {
 		text, hint string
 	}{
 		"nothing in it": {func(*host) {}, "is empty", "l4d2ctl update"},
-		"nothing":       {func(h *host) { must(h.t, os.Remove(h.Layout.Installation())) }, "no such file", ""},
-		"a dead link":   {func(h *host) { must(h.t, os.RemoveAll(elsewhere(h, ""))) }, "no such file", ""},
+		"a directory too deep": {func(h *host) {
+			h.write(h.Layout.Installation(), map[string]string{"l4d2/srcds_linux": "x", "l4d2/left4dead2/a": "1"})
+		}, "has no directory left4dead2", "has to be /"},
+		"nothing":     {func(h *host) { must(h.t, os.Remove(h.Layout.Installation())) }, "no such file", ""},
+		"a dead link": {func(h *host) { must(h.t, os.RemoveAll(elsewhere(h, ""))) }, "no such file", ""},
 		"a mount point": {func(h *host) {
 			must(h.t, unix.Mount("game", h.Layout.Installation(), "tmpfs", 0, ""))
 			h.t.Cleanup(func() { unix.Unmount(h.Layout.Installation(), unix.MNT_DETACH) })

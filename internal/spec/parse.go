@@ -241,7 +241,12 @@ var theUnits = map[string]string{
 	"+hostport":       "set the spec's port",
 	"-game":           "leave it out, the unit sets it",
 	"-strictportbind": "leave it out, the unit sets it",
+	"-ip":             needsLoopback,
+	"+ip":             needsLoopback,
 }
+
+// needsLoopback: l4d2-watch and l4d2ctl ask the server at 127.0.0.1.
+const needsLoopback = "leave it out, the unit has the server listen on all addresses, and asks it on loopback how it is"
 
 func (p *parser) arguments(n *yaml.Node) {
 	p.spec.argumentsLine = n.Line
@@ -312,4 +317,19 @@ func (p *parser) config(n *yaml.Node) {
 	p.texts("config", n, func(_ int, text string) {
 		p.spec.Config = append(p.spec.Config, text)
 	})
+	for _, item := range n.Content {
+		if cutByComment(item) {
+			p.add(item.Line, "config: %s, and a comment: the quote does not end; put ' around the entry, or YAML takes what follows # for a comment",
+				strconv.Quote(item.Value))
+		}
+	}
+}
+
+// cutByComment says that an entry such as
+//
+//   - hostname "Versus #1"
+//
+// has lost its end.
+func cutByComment(n *yaml.Node) bool {
+	return n.Kind == yaml.ScalarNode && n.Style == 0 && n.LineComment != "" && strings.Count(n.Value, `"`)%2 == 1
 }

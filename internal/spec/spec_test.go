@@ -150,16 +150,20 @@ func TestParseRefuses(t *testing.T) {
 		{"argument mapping", "port: 1\narguments:\n- +map: x\n", "f:3: arguments: a mapping, not a text: put quotes around the entry"},
 		{"argument null", "port: 1\narguments:\n-\n", "f:3: arguments: no value, not a text: put quotes around the entry"},
 		{"arguments text", "port: 1\narguments: -x\n", `f:2: arguments: the text "-x", not a list: write each entry`},
-		{"unit's", "port: 1\narguments: [-port 2, +PORT 2, -hostport 1, +hostport 2, -game x, a -strictportbind]\n",
+		{"unit's", "port: 1\narguments: [-port 2, +PORT 2, -hostport 1, +hostport 2, -game x, a -strictportbind, -IP 1]\n",
 			"f:2: arguments: -port is not yours to give: set the spec's port\n" +
 				"f:2: arguments: +PORT is not yours to give: set the spec's port\n" +
 				"f:2: arguments: -hostport is not yours to give: set the spec's port\n" +
 				"f:2: arguments: +hostport is not yours to give: set the spec's port\n" +
 				"f:2: arguments: -game is not yours to give: leave it out, the unit sets it\n" +
-				"f:2: arguments: -strictportbind is not yours to give: leave it out, the unit sets it"},
+				"f:2: arguments: -strictportbind is not yours to give: leave it out, the unit sets it\n" +
+				"f:2: arguments: -IP is not yours to give: leave it out, the unit has"},
 		{"arguments long", list("arguments:", strings.Repeat("a", 60000)+"%d", 4),
 			"f:5: arguments: 240007 bytes in all, at most 131061 fit into an environment variable: drop this argument and those below"},
 		{"word long", list("arguments:", strings.Repeat("a", 131072)+"%d", 1), "f:3: arguments: a word of 131073 bytes, at most 131071 are allowed"},
+
+		{"cut by a comment", "port: 1\nconfig:\n- a \"b\" # c\n- hostname \"Versus #1\"\n- b \"# c\n",
+			`f:4: config: "hostname \"Versus", and a comment: the quote does not end`},
 
 		{"overlay name", "port: 1\noverlays: [../x]\n", `f:2: overlays: name "../x": the first character must be one of a-z and 0-9`},
 		{"overlay empty", "port: 1\noverlays: ['']\n", `f:2: overlays: the name is empty`},

@@ -39,35 +39,29 @@ const (
 	maxRetryDelay = time.Hour
 )
 
-// keys are all that can be set; each puts a value into s, or says what it
-// should have been.
+// keys are all that can be set; each puts a value, which is not empty, into s, or
+// says what it should have been.
 var keys = map[string]func(s *Settings, value string) error{
 	"STEAMCMD": func(s *Settings, value string) error {
-		if value != "" && !filepath.IsAbs(value) {
+		if !filepath.IsAbs(value) {
 			return errors.New("not an absolute path")
 		}
 		s.Command = value
 		return nil
 	},
 	"LOGIN": func(s *Settings, value string) error {
-		if value == "" {
-			value = Anonymous
-		}
 		s.Login = value
 		return plainWord(value)
 	},
 	"BETA": func(s *Settings, value string) error {
 		s.Beta = value
-		if value == "" {
-			return nil
-		}
 		return plainWord(value)
 	},
 	"VALIDATE": func(s *Settings, value string) (err error) {
 		switch value {
 		case "yes":
 			s.Validate = true
-		case "no", "":
+		case "no":
 			s.Validate = false
 		default:
 			return errors.New("use yes or no")
@@ -137,6 +131,9 @@ func ParseSettings(path string, data []byte) (Settings, error) {
 		set, known := keys[name]
 		if !known {
 			return Settings{}, advice.With(fmt.Errorf("%s: there is no setting %s, but: %s", path, name, strings.Join(Keys(), ", ")), help)
+		}
+		if vars[name] == "" {
+			continue // the default
 		}
 		if err := set(&s, vars[name]); err != nil {
 			return Settings{}, advice.With(fmt.Errorf("%s: %s=%q: %w", path, name, vars[name], err), help)

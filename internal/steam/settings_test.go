@@ -13,7 +13,7 @@ func TestSettings(t *testing.T) {
 	if err != nil || got != want {
 		t.Errorf("%+v, %v", got, err)
 	}
-	if got, err := ParseSettings("f", []byte("LOGIN=\nBETA=\nVALIDATE=\n")); err != nil || got != Defaults() {
+	if got, err := ParseSettings("f", []byte(strings.Join(Keys(), "=\n")+"=\n")); err != nil || got != Defaults() {
 		t.Errorf("empty values: %+v, %v", got, err)
 	}
 	if got, err := ReadSettings(t.TempDir() + "/none"); err != nil || got != Defaults() || got.RetryDelay != 10*time.Second {
