@@ -128,7 +128,7 @@ func (p *Program) Main(args []string) int {
 // commandLine is all that can be asked; each command is a struct with a Run.
 type commandLine struct {
 	Root    string           `help:"Directory of the game, the layers and the instances (default: ${root})." env:"${rootVariable}" placeholder:"DIR" complete:"dir"`
-	Host    hostArg          `short:"H" help:"Do it on another machine, over ssh." placeholder:"[USER@]HOST" complete:"none"`
+	Host    hostArg          `short:"H" help:"Run the command on another machine, over ssh." placeholder:"[USER@]HOST" complete:"none"`
 	Version kong.VersionFlag `help:"Print the version and exit."`
 
 	Complete completeCommand `cmd:"" hidden:"" passthrough:"" help:"Complete a command line, for the shells."`

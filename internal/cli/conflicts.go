@@ -31,7 +31,7 @@ type conflict struct {
 }
 
 type claimant struct {
-	Layer string      `json:"layer"` // overlays/NAME or installation
+	Layer string      `json:"layer"` // overlays/NAME, releases/NAME/tree or installation
 	Type  layers.Type `json:"type"`  // whiteout: it deletes the file
 	Size  int64       `json:"size"`  // bytes
 }

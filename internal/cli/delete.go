@@ -19,7 +19,7 @@ import (
 
 type deleteCommand struct {
 	Name nameArg `arg:"" help:"Instance to remove."`
-	Yes  bool    `short:"y" help:"Do not ask, also on a terminal."`
+	Yes  bool    `short:"y" help:"Do not ask; without a terminal, it never does."`
 }
 
 // Help is what --help prints besides.

@@ -42,7 +42,7 @@ type changed struct {
 
 // original is what is beneath a change.
 type original struct {
-	Layer string      `json:"layer"` // overlays/NAME or installation
+	Layer string      `json:"layer"` // overlays/NAME, releases/NAME/tree or installation
 	Type  layers.Type `json:"type"`
 	Size  int64       `json:"size"`
 }

@@ -14,7 +14,7 @@ type flattenCommand struct {
 
 // Help is what --help prints besides.
 func (*flattenCommand) Help() string {
-	return "Makes a new release that shows the same files and lies over no other. Its files are links to those of the old ones, so " +
+	return "Makes a new release that shows the same files and lies over no other. Its files are hard links to those of the old ones, so " +
 		"it takes little time and no disk. If the release was current, the new one is. The old ones stay, for the servers that run " +
 		"on them, until l4d2ctl prune removes them.\n\n" +
 		"Example: l4d2ctl flatten"

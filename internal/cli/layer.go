@@ -25,7 +25,7 @@ type layerAddCommand struct {
 	Name    nameArg `arg:"" complete:"none" help:"Layer to make."`
 	Archive string  `arg:"" complete:"file" help:"A zip, a tar (plain, gzip, bzip2, xz, zstd), a .vpk or a directory."`
 	Under   string  `placeholder:"DIR" help:"Where in the game's root its contents belong, instead of finding out; . is the root itself." complete:"none"`
-	Yes     bool    `short:"y" help:"Do not ask, also on a terminal."`
+	Yes     bool    `short:"y" help:"Do not ask; without a terminal, it never does."`
 }
 
 // Help is what --help prints besides.
@@ -43,7 +43,7 @@ type layerUpdateCommand struct {
 	Name    nameArg `arg:"" complete:"layer" help:"Layer to change."`
 	Archive string  `arg:"" complete:"file" help:"As with add."`
 	Under   string  `placeholder:"DIR" help:"Where in the game's root its contents belong, instead of finding out; . is the root itself." complete:"none"`
-	Yes     bool    `short:"y" help:"Do not ask, also on a terminal."`
+	Yes     bool    `short:"y" help:"Do not ask; without a terminal, it never does."`
 }
 
 // Help is what --help prints besides.
@@ -59,7 +59,7 @@ func (c *layerUpdateCommand) Run(s *session) error {
 
 type layerRemoveCommand struct {
 	Name nameArg `arg:"" complete:"layer" help:"Layer to remove."`
-	Yes  bool    `short:"y" help:"Do not ask, also on a terminal."`
+	Yes  bool    `short:"y" help:"Do not ask; without a terminal, it never does."`
 }
 
 // Help is what --help prints besides.

@@ -8,12 +8,12 @@ import (
 
 type pruneCommand struct {
 	Keep uint `default:"2" placeholder:"N" help:"Keep the N newest in any case (default: 2)."`
-	Yes  bool `short:"y" help:"Do not ask."`
+	Yes  bool `short:"y" help:"Do not ask; needed where there is no terminal."`
 }
 
 // Help is what --help prints besides.
 func (*pruneCommand) Help() string {
-	return "Removes the releases that are neither current, pinned in a spec nor mounted, and have none lying over them that stays. " +
+	return "Removes the releases that are not current, not named in a spec, not mounted, and not below a release that stays. " +
 		"A long chain all the way below the current release goes once l4d2ctl flatten has folded it and no server runs on it any more. " +
 		"Shows what it would remove, and asks.\n\n" +
 		"Example: l4d2ctl prune --keep 3"

@@ -15,7 +15,7 @@ import (
 type resetCommand struct {
 	Name     nameArg    `arg:"" help:"Instance whose changes to give up; it must be stopped."`
 	Paths    []gamePath `arg:"" optional:"" name:"path" help:"Only these files and directories, relative to the game's root."`
-	Yes      bool       `short:"y" help:"Do not ask, also on a terminal."`
+	Yes      bool       `short:"y" help:"Do not ask; needed where there is no terminal."`
 	NoBackup bool       `help:"Keep no backup of what is given up."`
 }
 

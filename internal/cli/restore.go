@@ -21,7 +21,7 @@ type restoreCommand struct {
 	File      string  `arg:"" help:"The backup; a name without a slash may also be one in the directory of the backups." complete:"file"`
 	StateOnly bool    `help:"Put back what the server wrote, and leave the spec as it is." xor:"spec"`
 	Port      uint16  `help:"Put back the spec with this port." placeholder:"PORT" xor:"spec"`
-	Yes       bool    `short:"y" help:"Do not ask, also on a terminal."`
+	Yes       bool    `short:"y" help:"Do not ask; needed where there is no terminal."`
 	NoBackup  bool    `help:"Keep no backup of what is replaced."`
 }
 

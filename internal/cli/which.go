@@ -20,7 +20,8 @@ func (c *whichCommand) Help() string {
 }
 
 // origin is one path, and its object in the JSON: these keys are what programs
-// may rely on. Layers are upper, overlays/NAME and installation.
+// may rely on. Layers are upper, overlays/NAME, releases/NAME/tree and, where that
+// is no release, installation.
 type origin struct {
 	Path string       `json:"path"`
 	Type *layers.Type `json:"type"` // null if the server does not see it
