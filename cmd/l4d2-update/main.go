@@ -101,7 +101,7 @@ const runtimeVariable = "RUNTIME_DIRECTORY"
 
 // What the steps leave for each other there.
 const (
-	validateFile = "validate" // by stage: what is there may be damaged
+	validateFile = "validate" // by stage and fetch: what is there may be damaged
 	doneFile     = "done"     // by fetch: steamcmd has done all of it
 )
 
@@ -127,7 +127,7 @@ func stage(_ context.Context, l instance.Layout, log *journal.Log) error {
 	if err != nil || !staged.Unclean {
 		return err
 	}
-	log.Warn("the machine went down during the update: steamcmd is going to look at every file")
+	log.Warn("the update was interrupted in a way that may have damaged files: steamcmd is going to look at every one")
 	dir, err := openRuntime()
 	if err != nil {
 		return err
@@ -156,6 +156,7 @@ func fetch(ctx context.Context, l instance.Layout, log *journal.Log) error {
 		Settings: settings, Command: command, Home: home, Dir: staging.Merged(l),
 		Watcher: &steam.Report{Log: log, Status: status},
 		Say:     log.Warn,
+		Detour:  func() error { return create(shared, validateFile) },
 	}
 	log.Info("running %s as %s", command, settings.Login)
 	err = f.Run(ctx)
@@ -167,11 +168,15 @@ func fetch(ctx context.Context, l instance.Layout, log *journal.Log) error {
 	if err != nil {
 		return err
 	}
-	// Not by package beneath: this step is not root, and RestrictSUIDSGID= takes
-	// openat2(2) away from it.
-	fd, err := unix.Openat(shared, doneFile, unix.O_WRONLY|unix.O_CREAT|unix.O_CLOEXEC, 0o644)
+	return create(shared, doneFile)
+}
+
+// create makes a file for the steps that follow. Not by package beneath: fetch is
+// not root, and RestrictSUIDSGID= takes openat2(2) away from it.
+func create(shared int, name string) error {
+	fd, err := unix.Openat(shared, name, unix.O_WRONLY|unix.O_CREAT|unix.O_CLOEXEC, 0o644)
 	if err != nil {
-		return &os.PathError{Op: "create", Path: doneFile, Err: err}
+		return &os.PathError{Op: "create", Path: name, Err: err}
 	}
 	return unix.Close(fd)
 }
@@ -205,6 +210,15 @@ func unstage(_ context.Context, l instance.Layout, log *journal.Log) error {
 	s, err := privileged(l, log)
 	if err != nil {
 		return err
+	}
+	if shared, err := openRuntime(); err == nil { // not when it is run by hand
+		defer unix.Close(shared)
+		if exists(shared, validateFile) {
+			err = s.Distrust()
+		}
+		if err != nil {
+			return errors.Join(err, s.Unstage())
+		}
 	}
 	return s.Unstage()
 }

@@ -271,10 +271,21 @@ func (s *session) cancelUpdate() error {
 		s.print("no update is running\n")
 		return nil
 	}
+	before, err := chain.Current(s.layout)
+	if err != nil {
+		return err
+	}
 	if err := m.Stop(s.ctx, updateUnit); err != nil {
 		return err
 	}
-	s.print("cancelled; the next update goes on with what was downloaded\n")
+	switch after, err := chain.Current(s.layout); {
+	case err != nil:
+		return err
+	case after != before:
+		s.print(fmt.Sprintf("too late: release %s is current\n", after))
+	default:
+		s.print("cancelled; the next update goes on with what was downloaded\n")
+	}
 	return nil
 }
 

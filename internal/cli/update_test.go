@@ -124,6 +124,10 @@ func TestUpdateCancel(t *testing.T) {
 	if _, err := os.Lstat(filepath.Join(h.layout.Root(), "releases")); err == nil {
 		t.Error("something was made")
 	}
+	h.systemd.units[updateUnit] = systemd.Unit{LoadState: "loaded", ActiveState: "activating"}
+	h.systemd.on["stop"] = func(_ context.Context, u *systemd.Unit) error { h.publish("a", "7"); return nil }
+	h.run(ExitDone, "update", "--cancel")
+	h.says(&h.out, "too late: release a is current\n")
 }
 
 // Who runs on the release before is restarted, and nobody else.

@@ -111,7 +111,7 @@ func newAt(o Order, s Servers, log *journal.Log, report func(State), now func() 
 		order: o, servers: s, log: log, report: report, now: now,
 		waits: make([]wait, len(o.Names)), running: map[int]<-chan error{}, changed: true,
 	}
-	r.state = State{Begun: utc(now()), AtOnce: o.AtOnce, Force: o.Force}
+	r.state = State{Begun: utc(now()), AtOnce: o.AtOnce, Force: o.Force, Servers: []Server{}}
 	for _, n := range o.Names {
 		r.state.Servers = append(r.state.Servers, Server{Name: n, State: Waiting})
 	}
@@ -283,6 +283,9 @@ func (r *Roll) begin(ctx context.Context) {
 		}
 		switch {
 		case due && r.order.Force:
+			if !r.stillWaits(ctx, i) {
+				continue
+			}
 			r.log.Warn("%s: restarting it now, at the deadline%s", r.order.Names[i], because(r.waits[i].why))
 			r.restart(ctx, i)
 		case r.isEmpty(ctx, i):
@@ -305,17 +308,23 @@ func because(why string) string {
 	return ": " + why
 }
 
+// stillWaits looks once more at a server whose turn has come since the last look:
+// players, or somebody who stopped or restarted it, may have come, too.
+func (r *Roll) stillWaits(ctx context.Context, i int) bool {
+	if r.looked.Before(r.now()) {
+		r.look(ctx, i)
+	}
+	return r.state.Servers[i].State == Waiting
+}
+
 // isEmpty asks the console of a server that is empty by the last look, once for
 // each of these.
 func (r *Roll) isEmpty(ctx context.Context, i int) bool {
 	if w := r.waits[i]; !w.empty || !w.fresh || !w.asked.IsZero() && r.now().Sub(w.asked) < consoleInterval {
 		return false
 	}
-	if r.looked.Before(r.now()) { // its turn has come since: somebody may have, too
-		r.look(ctx, i)
-		if r.state.Servers[i].State != Waiting || !r.waits[i].empty {
-			return false
-		}
+	if !r.stillWaits(ctx, i) || !r.waits[i].empty {
+		return false
 	}
 	r.waits[i].fresh, r.waits[i].asked = false, r.now()
 	o := byConsole(r.servers.Console(ctx, r.order.Names[i], "status"))

@@ -258,6 +258,29 @@ func TestStoppedAndRenewed(t *testing.T) {
 	b.outcome(Done)
 }
 
+// By force, too, what was stopped since the last look stays so.
+func TestStoppedBeforeTheDeadline(t *testing.T) {
+	b := newBench(t, Order{Names: []instance.Name{"a"}, Within: 9 * time.Second, Force: true})
+	b.sights["a"] = players(3)
+	b.after(8 * time.Second)
+	b.is(Waiting)
+	b.sights["a"] = Sight{Condition: Stopped}
+	if !b.after(time.Minute) {
+		t.Fatal("not ended")
+	}
+	b.is(Skipped)
+	b.did(`a: say "This server restarts in 9 seconds."`)
+}
+
+// For programs an empty list is a list.
+func TestNothingToDo(t *testing.T) {
+	b := newBench(t, Order{})
+	if !b.after(0) || b.state.Servers == nil {
+		t.Errorf("%+v", b.state)
+	}
+	b.outcome(Done)
+}
+
 func TestAtOnce(t *testing.T) {
 	b := newBench(t, Order{Names: []instance.Name{"a", "b", "c", "d"}, AtOnce: 2})
 	for _, n := range b.order.Names {

@@ -22,7 +22,7 @@ import (
 // "". After an error the tree is there for the next update to go on with.
 func (s *Staging) Commit(ctx context.Context) (n instance.Name, err error) {
 	defer func() { err = s.adviseDisk(err) }()
-	change, err := s.catalog().BeginUpdate()
+	change, err := s.change(ctx, commitWait)
 	if err != nil {
 		return "", err
 	}
@@ -46,8 +46,7 @@ func (s *Staging) Commit(ctx context.Context) (n instance.Name, err error) {
 	if err := s.unmount(dir); err != nil {
 		return "", err
 	}
-	var st unix.Stat_t
-	if unix.Fstatat(dir, mountedFile, &st, unix.AT_SYMLINK_NOFOLLOW) == nil {
+	if exists(dir, mountedFile) {
 		if err := s.unused(dir); err != nil {
 			return "", err
 		}
@@ -79,7 +78,7 @@ func (s *Staging) publish(ctx context.Context, change *release.Change, dir int, 
 	if build == before {
 		what, err := changed(ctx, upper, lowers)
 		if ctx.Err() != nil {
-			return "", err
+			return "", ctx.Err()
 		}
 		if err != nil {
 			// Of a tree that anyone's program has written; to keep it is safe.

@@ -141,9 +141,12 @@ func (s *Staging) unmount(dir int) error {
 // goneFor is how long a process of steamcmd's that was told to end has for it.
 const goneFor = 5 * time.Second
 
-// gone waits until nothing can write through the unmounted overlay any more.
+// gone waits until nothing can write through the unmounted overlay any more. Each
+// look in vain may be a line in the kernel's log: so ever less often.
 func (s *Staging) gone(dev uint64, dir int) bool {
-	for end := time.Now().Add(goneFor); ; time.Sleep(20 * time.Millisecond) {
+	pause := 20 * time.Millisecond
+	for end := time.Now().Add(goneFor); ; time.Sleep(pause) {
+		pause = min(2*pause, time.Second)
 		if overlay.Gone(dev) || s.unused(dir) == nil {
 			return true
 		}

@@ -9,6 +9,7 @@
 //	    merged/   the mount point: what steamcmd brings up to date
 //	    empty/    the lower layer where there is no release yet
 //	    mounted   there while it is mounted, and after a crash of the machine
+//	    validate  there when files may lack what steamcmd holds for written
 //
 // It is what the privileged steps of l4d2-update.service do, in their order, as
 // package activation is for an instance. Whatever ends an update, at any point:
@@ -18,6 +19,7 @@
 package staging
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -25,6 +27,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -35,18 +38,20 @@ import (
 	"l4d2-host/internal/instance"
 	"l4d2-host/internal/journal"
 	"l4d2-host/internal/layers"
+	"l4d2-host/internal/lockfile"
 	"l4d2-host/internal/overlay"
 	"l4d2-host/internal/release"
 )
 
 // The names in the staging directory.
 const (
-	baseFile    = "base"
-	upperDir    = instance.ReleaseTreeDir
-	workDir     = "work"
-	mergedDir   = "merged"
-	emptyDir    = "empty"
-	mountedFile = "mounted"
+	baseFile     = "base"
+	upperDir     = instance.ReleaseTreeDir
+	workDir      = "work"
+	mergedDir    = "merged"
+	emptyDir     = "empty"
+	mountedFile  = "mounted"
+	validateFile = "validate"
 )
 
 // source names the mount in mountinfo.
@@ -63,6 +68,28 @@ type Staging struct {
 	Log    *journal.Log
 }
 
+// The time that an update waits for a command that changes the releases: once the
+// game is downloaded, for what a long one takes.
+const (
+	stageWait  = 10 * time.Second
+	commitWait = 10 * time.Minute
+)
+
+// change begins a change of the releases, and waits for one that goes on.
+func (s *Staging) change(ctx context.Context, patience time.Duration) (*release.Change, error) {
+	for end := time.Now().Add(patience); ; {
+		change, err := s.catalog().BeginUpdate()
+		if !errors.Is(err, lockfile.ErrHeld) || time.Now().After(end) {
+			return change, err
+		}
+		select {
+		case <-ctx.Done():
+			return nil, err
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
+}
+
 func (s *Staging) catalog() *release.Catalog {
 	return &release.Catalog{Layout: s.Layout, Owner: s.Owner, Say: s.Log.Info}
 }
@@ -70,8 +97,9 @@ func (s *Staging) catalog() *release.Catalog {
 // Staged is what Stage has prepared.
 type Staged struct {
 	Resumed bool
-	// Unclean says that the machine went down during the update that is resumed:
-	// what steamcmd holds for written may not have reached the disk.
+	// Unclean says that the machine went down since the update that is resumed was
+	// begun, or that Distrust was called: what steamcmd holds for written may not
+	// be there.
 	Unclean bool
 }
 
@@ -80,7 +108,7 @@ type Staged struct {
 // locked to a thread in the mount namespace to mount in.
 func (s *Staging) Stage() (done Staged, err error) {
 	defer func() { err = s.adviseDisk(err) }()
-	change, err := s.catalog().BeginUpdate()
+	change, err := s.change(context.Background(), stageWait)
 	if err != nil {
 		return done, err
 	}
@@ -162,18 +190,57 @@ func (s *Staging) takeUp(dir int, base []instance.Name) (Staged, error) {
 		return Staged{}, err
 	}
 	over, err := s.readBase(dir)
-	if err == nil && slices.Equal(over, base) && s.whole(dir) {
-		var st unix.Stat_t
-		unclean := unix.Fstatat(dir, mountedFile, &st, unix.AT_SYMLINK_NOFOLLOW) == nil
-		s.Log.Info("resuming the update that was interrupted")
-		return Staged{Resumed: true, Unclean: unclean}, nil
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		// Not a reason to remove a download.
+		return Staged{}, advice.With(err, "look at it; to begin the download anew: rm -r "+s.Layout.Staging())
 	}
-	why := "it was never begun"
+	if err == nil && slices.Equal(over, base) && s.whole(dir) {
+		s.Log.Info("resuming the update that was interrupted")
+		return s.resume(dir)
+	}
+	why := "it was never begun, or half removed"
 	if err == nil && !slices.Equal(over, base) {
 		why = fmt.Sprintf("it lies over %s, and %s is current now", title(over), title(base))
 	}
 	s.Log.Warn("removing what an interrupted update has left: %s", why)
 	return Staged{}, s.remove()
+}
+
+func (s *Staging) resume(dir int) (Staged, error) {
+	// It may have been about to become a release, which anyone may look into.
+	if err := unix.Fchmod(dir, 0o700); err != nil {
+		return Staged{}, &os.PathError{Op: "chmod", Path: s.Layout.Staging(), Err: err}
+	}
+	if exists(dir, mountedFile) {
+		// For good: this run may fail, and the next one ends it cleanly.
+		if err := distrust(dir); err != nil {
+			return Staged{}, err
+		}
+	}
+	return Staged{Resumed: true, Unclean: exists(dir, validateFile)}, nil
+}
+
+// Distrust notes, until the update has become a release, that what steamcmd holds
+// for written may not be there. Where no update is staged it does nothing.
+func (s *Staging) Distrust() error {
+	dir, err := s.open()
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer unix.Close(dir)
+	return distrust(dir)
+}
+
+func distrust(dir int) error {
+	return beneath.WriteFile(dir, validateFile, beneath.File{Mode: 0o600})
+}
+
+func exists(dir int, name string) bool {
+	var st unix.Stat_t
+	return unix.Fstatat(dir, name, &st, unix.AT_SYMLINK_NOFOLLOW) == nil
 }
 
 // title names the release of a chain.
@@ -269,15 +336,37 @@ func (s *Staging) lowers(base []instance.Name) (layers.View, error) {
 	return layers.Open(s.Layout, trees)
 }
 
-// remove removes the staging directory, in which nothing is mounted.
+// remove removes the staging directory, in which nothing is mounted. First what
+// makes it one: half removed, it must not be resumed.
 func (s *Staging) remove() error {
 	parent, err := unix.Open(s.Layout.Releases(), unix.O_PATH|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return &os.PathError{Op: "open", Path: s.Layout.Releases(), Err: err}
 	}
 	defer unix.Close(parent)
+	if err := s.disown(parent); err != nil {
+		return err
+	}
 	if err := beneath.RemoveAll(parent, instance.StagingDir); err != nil {
 		return fmt.Errorf("%s: %w", s.Layout.Releases(), err)
+	}
+	return nil
+}
+
+func (s *Staging) disown(parent int) error {
+	dir, err := unix.Openat(parent, instance.StagingDir, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	if err == nil {
+		defer unix.Close(dir)
+		err = unix.Unlinkat(dir, baseFile, 0)
+	}
+	switch {
+	case err == nil:
+		err = unix.Fsync(dir)
+	case errors.Is(err, fs.ErrNotExist):
+		err = nil
+	}
+	if err != nil {
+		return &os.PathError{Op: "remove", Path: filepath.Join(s.Layout.Staging(), baseFile), Err: err}
 	}
 	return nil
 }

@@ -13,6 +13,7 @@ import (
 
 	"l4d2-host/internal/chain"
 	"l4d2-host/internal/instance"
+	"l4d2-host/internal/lockfile"
 	"l4d2-host/internal/overlay"
 	"l4d2-host/internal/release"
 )
@@ -171,8 +172,27 @@ func TestMachineDown(t *testing.T) {
 	if done := h.stage(); !done.Resumed || !done.Unclean {
 		t.Errorf("%+v", done)
 	}
+	// A run that fails and ends cleanly does not make it good.
+	must(t, h.Unstage())
+	if done := h.stage(); !done.Resumed || !done.Unclean {
+		t.Errorf("after a failure: %+v", done)
+	}
 	h.write(map[string]string{release.Manifest: acf("8")})
 	h.wantCurrent(h.commit(), 2)
+
+	h.stage()
+	must(t, h.Distrust())
+	must(t, h.Unstage())
+	if done := h.stage(); !done.Unclean {
+		t.Errorf("distrusted: %+v", done)
+	}
+	h.write(map[string]string{"left4dead2/a.txt": "9", release.Manifest: acf("9")})
+	h.wantCurrent(h.commit(), 3)
+	must(t, h.Distrust()) // of nothing
+	if h.stage().Unclean {
+		t.Error("one update is distrusted for another")
+	}
+	must(t, h.Unstage())
 
 	// At each step of making the directory: what is not whole is not resumed.
 	for _, missing := range []string{baseFile, upperDir, workDir, mergedDir, emptyDir} {
@@ -184,6 +204,57 @@ func TestMachineDown(t *testing.T) {
 		}
 		must(t, h.Unstage())
 	}
+}
+
+// What is half removed is not resumed: files would be missing.
+func TestHalfRemoved(t *testing.T) {
+	h := newHost(t)
+	h.update(game("7"))
+	h.stage()
+	h.write(map[string]string{"left4dead2/a.txt": "8"})
+	must(t, h.Unstage())
+	inTheWay := filepath.Join(h.Layout.Staging(), upperDir, "left4dead2")
+	must(t, unix.Mount("none", inTheWay, "tmpfs", 0, ""))
+	err := h.remove()
+	must(t, unix.Unmount(inTheWay, 0))
+	if err == nil {
+		t.Fatal("removed what is mounted: this tests nothing")
+	}
+	if done := h.stage(); done.Resumed {
+		t.Error("resumed")
+	}
+	must(t, h.Unstage())
+}
+
+// Killed on the way to being a release, it is open to all: not so when resumed.
+func TestResumedIsClosed(t *testing.T) {
+	h := newHost(t)
+	h.stage()
+	must(t, h.Unstage())
+	must(t, os.Chmod(h.Layout.Staging(), 0o755))
+	h.stage()
+	info, err := os.Stat(h.Layout.Staging())
+	must(t, err)
+	if info.Mode().Perm() != 0o700 {
+		t.Error(info.Mode())
+	}
+	must(t, h.Unstage())
+}
+
+// A download does not fail because someone looks at the releases.
+func TestCommitWaits(t *testing.T) {
+	h := newHost(t)
+	h.stage()
+	h.write(game("7"))
+	lock, err := lockfile.TryLock(h.Layout.ReleasesChange())
+	must(t, err)
+	ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
+	defer cancel()
+	if _, err := h.Commit(ctx); !errors.Is(err, lockfile.ErrHeld) {
+		t.Errorf("%v", err)
+	}
+	time.AfterFunc(300*time.Millisecond, func() { must(t, lock.Unlock()) })
+	h.wantCurrent(h.commit(), 1)
 }
 
 // No change of the releases while an update is mounted, and no two updates.

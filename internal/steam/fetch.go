@@ -23,6 +23,9 @@ type Fetch struct {
 	Watcher  Watcher
 	// Say is told what the runs do not print themselves.
 	Say func(format string, args ...any)
+	// Detour is called before files of another platform are put into Dir: until
+	// Run succeeds, what is there may be of either.
+	Detour func() error
 }
 
 // Run brings the directory up to date. The error carries advice; it unwraps to
@@ -45,6 +48,9 @@ func (f *Fetch) Run(ctx context.Context) error {
 			// turned into the other.
 			f.Say("steam refuses this platform: trying the windows version first, then linux in the same place")
 			steps = []Platform{Windows, Linux}
+			if err := f.Detour(); err != nil {
+				return err
+			}
 			continue
 		}
 		f.confirmDisk(failure)

@@ -41,6 +41,7 @@ type world struct {
 	said     []string
 	lines    []string
 	progress []Progress
+	detours  int
 }
 
 func (w *world) Line(line string)    { w.lines = append(w.lines, line) }
@@ -51,7 +52,9 @@ func newWorld(t *testing.T, valve string) *world {
 	root := t.TempDir()
 	w := &world{T: t}
 	w.Fetch = Fetch{Settings: Defaults(), Command: standin, Home: root + "/steam", Dir: root + "/game", Watcher: w,
-		Say: func(format string, args ...any) { w.said = append(w.said, fmt.Sprintf(format, args...)) }}
+		Say:    func(format string, args ...any) { w.said = append(w.said, fmt.Sprintf(format, args...)) },
+		Detour: func() error { w.detours++; return nil },
+	}
 	w.Fetch.Settings.RetryDelay = 0
 	w.valve(valve)
 	for name, text := range map[string]string{"srcds_linux": "ELF", "bin/engine.so": "ELF", "left4dead2/pak01_dir.vpk": strings.Repeat("v", 300_000)} {
@@ -150,13 +153,16 @@ func TestInvalidPlatform(t *testing.T) {
 	if strings.Index(all, "updating for windows") > strings.Index(all, "updating for linux") || !strings.Contains(all, "windows") {
 		t.Errorf("said: %q", w.said)
 	}
+	if w.detours != 1 {
+		t.Errorf("told of %d detours", w.detours)
+	}
 	// By name it needs no detour.
 	w = newWorld(t, "BUILD=7\nANONYMOUS=windows\n")
 	w.Settings.Login = "owner"
 	w.fails(Login, "", "log in once")
 	w.put(w.Home+"/Steam/token-owner", "")
-	if err := w.run(); err != nil || len(w.said) != 0 {
-		t.Errorf("%v; %q", err, w.said)
+	if err := w.run(); err != nil || len(w.said) != 0 || w.detours != 0 {
+		t.Errorf("%v; %q, %d detours", err, w.said, w.detours)
 	}
 }
 

@@ -113,7 +113,7 @@ func (c Command) start(ctx context.Context, out io.Writer) error {
 	return err
 }
 
-// end asks the whole session of the leader pid to end, and makes it.
+// end asks the whole process group of the leader pid to end, and makes it.
 func end(pid int, ended <-chan error) error {
 	unix.Kill(-pid, unix.SIGTERM)
 	select {

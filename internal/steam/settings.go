@@ -136,7 +136,8 @@ func ParseSettings(path string, data []byte) (Settings, error) {
 			continue // the default
 		}
 		if err := set(&s, vars[name]); err != nil {
-			return Settings{}, advice.With(fmt.Errorf("%s: %s=%q: %w", path, name, vars[name], err), help)
+			// Not the value, which somebody may have put a password into.
+			return Settings{}, advice.With(fmt.Errorf("%s: %s: %w", path, name, err), help)
 		}
 	}
 	return s, nil

@@ -24,6 +24,7 @@ func TestSettings(t *testing.T) {
 		"LOGIN=+quit":              "LOGIN",
 		"LOGIN=-x":                 "LOGIN",
 		"LOGIN='name secret'":      "LOGIN",
+		"LOGIN=name secret":        "f:1",
 		"BETA='x -betapassword y'": "BETA",
 		"STEAMCMD=steamcmd":        "absolute",
 		"VALIDATE=perhaps":         "yes or no",
@@ -33,7 +34,7 @@ func TestSettings(t *testing.T) {
 		"PASSWORD=secret":          "no setting PASSWORD",
 		"LOGIN=$USER":              "f:1",
 	} {
-		if _, err := ParseSettings("f", []byte(line+"\n")); err == nil || !strings.Contains(err.Error(), want) {
+		if _, err := ParseSettings("f", []byte(line+"\n")); err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "secret") {
 			t.Errorf("%s: %v", line, err)
 		}
 	}
