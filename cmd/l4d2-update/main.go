@@ -174,7 +174,8 @@ func fetch(ctx context.Context, l instance.Layout, log *journal.Log) error {
 // create makes a file for the steps that follow. Not by package beneath: fetch is
 // not root, and RestrictSUIDSGID= takes openat2(2) away from it.
 func create(shared int, name string) error {
-	fd, err := unix.Openat(shared, name, unix.O_WRONLY|unix.O_CREAT|unix.O_CLOEXEC, 0o644)
+	// To read: root may have made it.
+	fd, err := unix.Openat(shared, name, unix.O_RDONLY|unix.O_CREAT|unix.O_CLOEXEC, 0o644)
 	if err != nil {
 		return &os.PathError{Op: "create", Path: name, Err: err}
 	}

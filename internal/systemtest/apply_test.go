@@ -49,6 +49,7 @@ func (u *updated) followed(names ...string) {
 			return u.sh("systemctl is-active l4d2@%s || true", n) == "active" && u.sh("cat %s/left4dead2/news.txt || true", merged(n)) == now
 		})
 	}
+	u.eventually("the restarts have ended", func() bool { return u.sh("systemctl is-active l4d2-restart || true") == "inactive" })
 	begin()
 	u.sh("l4d2ctl update --cancel")
 	u.eventually("nothing waits", func() bool { return u.sh("systemctl list-jobs --no-legend") == "" })

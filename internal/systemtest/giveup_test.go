@@ -8,9 +8,9 @@ import (
 )
 
 // systemd gives up on a server that cannot stay up, whatever the delays between
-// its restarts are. All times of the unit, a sixtieth each.
+// its restarts are. All times of the unit, a thirtieth each.
 func TestGivesUp(t *testing.T) {
-	const faster = 60
+	const faster = 30
 	onEach(t, func(h *host) {
 		h.init("dies", 28135)
 		scaled := func(property string) string {

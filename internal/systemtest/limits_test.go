@@ -27,7 +27,7 @@ printf '#!/bin/sh\ncat >>/root/mail\n' >/usr/sbin/sendmail && chmod 755 /usr/sbi
 			h.sh("rm -rf /usr/sbin/sendmail /root/mail /usr/local/libexec/l4d2-notify /etc/systemd/system/l4d2-notify@.service")
 		})
 		h.init("told", 28130)
-		h.dropIn("told", "[Unit]\nStartLimitBurst=2\n[Service]\nRestartSec=100ms\nRestartSteps=0\n")
+		h.dropIn("told", "[Unit]\nStartLimitBurst=2\n[Service]\nRestartSec=1s\nRestartSteps=0\n")
 		h.sh("l4d2ctl start told")
 		h.answers(28130)
 		pid := h.mainPID("told")

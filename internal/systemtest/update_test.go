@@ -338,7 +338,7 @@ func (u *updated) machineDown() {
 	u.answers(28200)
 	u.sh("l4d2ctl stop up-a")
 	wantIn(u.t, "l4d2ctl update", u.update(), fmt.Sprintf(", build %d, is current", u.builds))
-	wantIn(u.t, "journal", u.log(), "resuming the update", "the machine went down during the update")
+	wantIn(u.t, "journal", u.log(), "resuming the update", "steamcmd is going to look at every one")
 }
 
 // diskFull: named, nothing lost, and gone on with when there is room.
