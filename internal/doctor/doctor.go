@@ -3,7 +3,7 @@
 // do about it.
 //
 // It changes nothing: it opens no file for writing, binds no port and loads no
-// kernel module. Whether a stack of layers can be mounted is for package
+// kernel module. It runs no program but one of three instructions of its own. Whether a stack of layers can be mounted is for package
 // activation to say, which the helper asks too, and whether a spec is right for
 // package store.
 package doctor
@@ -58,6 +58,7 @@ type Doctor struct {
 	Superuser bool
 	Helper    string // path of l4d2-overlay
 
+	host     string // of the libraries; for tests: in the place of /
 	findings []Finding
 	subject  instance.Name // whose findings follow
 	owner    activation.Owner

@@ -6,13 +6,13 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
 
 	"l4d2-host/internal/chain"
+	"l4d2-host/internal/i386"
 	"l4d2-host/internal/instance"
 )
 
@@ -62,19 +62,10 @@ func (d *Doctor) checkInstallation() {
 	d.checkSteamClient(game)
 }
 
-// checkEmulation looks for what keeps the kernel from running 32-bit programs;
-// where it cannot tell, it says nothing.
+// checkEmulation has the kernel run a 32-bit program; where that can't be found
+// out, it says nothing.
 func (d *Doctor) checkEmulation() {
-	var u unix.Utsname
-	if unix.Uname(&u) != nil {
-		return
-	}
-	config, err := os.ReadFile("/boot/config-" + unix.ByteSliceToString(u.Release[:]))
-	line, _ := os.ReadFile("/proc/cmdline")
-	off := slices.ContainsFunc(strings.Fields(string(line)), func(w string) bool {
-		return w == "ia32_emulation=0" || w == "ia32_emulation=off" || w == "ia32_emulation=false"
-	})
-	if off || err == nil && !strings.Contains(string(config), "\nCONFIG_IA32_EMULATION=y\n") {
+	if errors.Is(i386.Try(), unix.ENOEXEC) {
 		d.add(Error, "kernel", "boot a kernel with CONFIG_IA32_EMULATION, and without ia32_emulation=0",
 			"the kernel runs no 32-bit programs, and the game is one")
 	}
@@ -157,19 +148,22 @@ func programInterpreter(f *elf.File) string {
 	return ""
 }
 
+// loader is that of all 32-bit programs on x86 (glibc).
+const loader = "/lib/ld-linux.so.2"
+
 func (d *Doctor) checkLibraries(game []string, interpreter string) {
-	if interpreter != "/lib/ld-linux.so.2" {
+	if interpreter != loader {
 		d.add(Warning, "libraries", validate, "srcds_linux asks for the loader %s", strconv.Quote(interpreter))
 		return
 	}
 	missing := []string{}
-	if !isELF32(interpreter) {
-		missing = append(missing, interpreter)
+	if !isELF32(filepath.Join(d.host, loader)) {
+		missing = append(missing, loader)
 	}
 	for _, library := range []string{"libstdc++.so.6", "libgcc_s.so.1"} {
 		found := isELF32(find(game, "bin/"+library)) // the game brings its own
 		for _, dir := range libraryDirs {
-			found = found || isELF32(filepath.Join(dir, library))
+			found = found || isELF32(filepath.Join(d.host, dir, library))
 		}
 		if !found {
 			missing = append(missing, library)

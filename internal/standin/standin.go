@@ -23,6 +23,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"l4d2-host/internal/i386"
 )
 
 // Program is the import path of the stand-in, and Steamcmd that of one for the
@@ -33,33 +35,22 @@ const (
 )
 
 // Build compiles the stand-in to the file out, for i386 as the real one; or for
-// amd64 where the kernel runs no 32-bit programs (CONFIG_IA32_EMULATION, or the
-// hypervisor), so that all else is tested there too. The current directory must
-// lie in this module.
-func Build(ctx context.Context, out string) error {
-	if err := BuildFor(ctx, "386", out); err != nil {
-		return err
-	}
-	err := exec.CommandContext(ctx, out, "+standin_exit", "0").Run()
-	if errors.Is(err, syscall.ENOEXEC) {
-		return BuildFor(ctx, "amd64", out)
-	}
-	return err
-}
+// amd64 where the kernel runs no 32-bit programs, so that all else is tested there
+// too. The current directory must lie in this module.
+func Build(ctx context.Context, out string) error { return BuildFor(ctx, arch(), out) }
 
 // BuildSteamcmd is Build for the stand-in of steamcmd, a 32-bit program as well.
-func BuildSteamcmd(ctx context.Context, out string) error {
-	if err := compile(ctx, Steamcmd, "386", out); err != nil {
-		return err
+func BuildSteamcmd(ctx context.Context, out string) error { return compile(ctx, Steamcmd, arch(), out) }
+
+// arch is the GOARCH of the stand-ins.
+var arch = sync.OnceValue(func() string {
+	if !errors.Is(i386.Try(), syscall.ENOEXEC) {
+		return "386"
 	}
-	probe := exec.CommandContext(ctx, out)
-	probe.Env = []string{} // without a HOME it does nothing
-	err := probe.Run()
-	if errors.Is(err, syscall.ENOEXEC) {
-		return compile(ctx, Steamcmd, "amd64", out)
-	}
-	return nil
-}
+	fmt.Fprintln(os.Stderr, "standin: 32-bit programs do not run on this kernel: the stand-ins of the game and of steamcmd are 64-bit ones here; "+
+		"TestLimits of internal/systemtest runs the 32-bit one, in a virtual machine")
+	return "amd64"
+})
 
 // BuildFor compiles the stand-in for a GOARCH, statically linked.
 func BuildFor(ctx context.Context, arch, out string) error { return compile(ctx, Program, arch, out) }

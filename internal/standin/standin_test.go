@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -37,6 +38,28 @@ func TestMain(m *testing.M) {
 		}
 		return m.Run()
 	}())
+}
+
+// TestArchitecture wants a 32-bit stand-in wherever one runs.
+func TestArchitecture(t *testing.T) {
+	game := filepath.Join(t.TempDir(), "srcds_linux")
+	if err := standin.BuildFor(context.Background(), "386", game); err != nil {
+		t.Fatal(err)
+	}
+	want := elf.ELFCLASS32
+	if err := exec.Command(game, "+standin_exit", "0").Run(); errors.Is(err, syscall.ENOEXEC) {
+		want = elf.ELFCLASS64
+	} else if err != nil {
+		t.Fatal(err)
+	}
+	f, err := elf.Open(binary)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if f.Class != want {
+		t.Errorf("the stand-in is %v, and could be %v", f.Class, want)
+	}
 }
 
 const (

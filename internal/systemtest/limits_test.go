@@ -72,6 +72,8 @@ pid=$(systemctl show -P MainPID l4d2@plain)
 [ "$(ps -o ni= -p $pid | tr -d ' ')" = -5 ]
 # the real program's kind, in its sandbox
 [ "$(od -An -tx1 -j4 -N1 /proc/$pid/exe | tr -d ' ')" = 01 ]
+found=$(l4d2ctl check --json plain || true)
+case $found in *'runs no 32-bit programs'*) echo "$found"; exit 1 ;; *'srcds_linux is a 32-bit program'*) ;; *) echo "$found"; exit 1 ;; esac
 l4d2ctl stop plain
 rm -r /etc/systemd/system/l4d2@.service.d /etc/systemd/system/l4d2.slice.d
 systemctl daemon-reload
