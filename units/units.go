@@ -4,7 +4,7 @@ package units
 
 import "embed"
 
-//go:embed *.service *.target *.slice
+//go:embed *.service *.target *.slice *.timer
 var files embed.FS
 
 // Installed is where the package puts units.

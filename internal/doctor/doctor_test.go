@@ -134,3 +134,56 @@ func TestProgram(t *testing.T) {
 		t.Errorf("none: %v", err)
 	}
 }
+
+// A machine has the loader and both libraries for 32-bit programs, or the game
+// brings its own, and what lies there for others counts as nothing.
+func TestLibraries(t *testing.T) {
+	good := string(program(elf.ELFCLASS32, elf.EM_386, ""))
+	wide := string(program(elf.ELFCLASS64, elf.EM_X86_64, ""))
+	const all = "for 32-bit programs, this machine lacks /lib/ld-linux.so.2, libstdc++.so.6, libgcc_s.so.1"
+	const there = "the 32-bit loader and libraries are there"
+	for name, tt := range map[string]struct {
+		host, game  map[string]string
+		interpreter string
+		level, text string
+	}{
+		"none": {nil, nil, loader, Error, all},
+		"Debian's": {map[string]string{loader: good, "/usr/lib32/libstdc++.so.6": good, "/usr/lib32/libgcc_s.so.1": good}, nil,
+			loader, OK, there},
+		"Debian's of i386": {map[string]string{loader: good, "/usr/lib/i386-linux-gnu/libstdc++.so.6": good, "/lib/i386-linux-gnu/libgcc_s.so.1": good}, nil,
+			loader, OK, there},
+		"with lib64": {map[string]string{loader: good, "/usr/lib/libstdc++.so.6": good, "/lib/libgcc_s.so.1": good}, nil,
+			loader, OK, there},
+		"the game's own": {map[string]string{loader: good}, map[string]string{"bin/libstdc++.so.6": good, "bin/libgcc_s.so.1": good},
+			loader, OK, there},
+		"one is missing": {map[string]string{loader: good, "/usr/lib32/libgcc_s.so.1": good}, nil,
+			loader, Error, "for 32-bit programs, this machine lacks libstdc++.so.6"},
+		"the loader is missing": {map[string]string{"/lib32/libstdc++.so.6": good, "/lib32/libgcc_s.so.1": good}, nil,
+			loader, Error, "for 32-bit programs, this machine lacks /lib/ld-linux.so.2"},
+		"for 64 bits": {map[string]string{loader: wide, "/usr/lib/libstdc++.so.6": wide, "/usr/lib/libgcc_s.so.1": wide}, map[string]string{"bin/libstdc++.so.6": wide},
+			loader, Error, all},
+		"another machine's": {map[string]string{loader: string(program(elf.ELFCLASS32, elf.EM_ARM, ""))}, map[string]string{"bin/libgcc_s.so.1": "text", "bin/libstdc++.so.6": string(program(elf.ELFCLASS32, elf.EM_X86_64, ""))},
+			loader, Error, all},
+		"another loader": {map[string]string{loader: good, "/lib32/libstdc++.so.6": good, "/lib32/libgcc_s.so.1": good}, nil,
+			"/lib/ld\x1b[2J", Warning, `srcds_linux asks for the loader "/lib/ld\x1b[2J"`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			d, game := &Doctor{host: t.TempDir()}, t.TempDir()
+			for root, files := range map[string]map[string]string{d.host: tt.host, game: tt.game} {
+				for path, text := range files {
+					path = filepath.Join(root, path)
+					if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+						t.Fatal(err)
+					}
+					if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+						t.Fatal(err)
+					}
+				}
+			}
+			d.checkLibraries([]string{game}, tt.interpreter)
+			if len(d.findings) != 1 || d.findings[0].Level != tt.level || d.findings[0].Text != tt.text {
+				t.Errorf("%+v, want %s: %s", d.findings, tt.level, tt.text)
+			}
+		})
+	}
+}

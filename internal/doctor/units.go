@@ -19,8 +19,10 @@ var unitDirs = []string{"/etc/systemd/system", "/run/systemd/system", "/usr/loca
 // checkUnits looks for the unit files, and for what changes them.
 func (d *Doctor) checkUnits(ctx context.Context, names []instance.Name) {
 	for _, name := range []string{"l4d2@.service", "l4d2.target", "l4d2.slice"} {
-		d.checkUnitFile(name)
+		d.checkUnitFile(name, Error, "no server can start")
 	}
+	d.checkUnitFile("l4d2-update.service", Warning, "no update can start")
+	d.checkUnitFile("l4d2-update.timer", Warning, "no update starts by itself")
 	if d.Systemd == nil {
 		return
 	}
@@ -49,7 +51,9 @@ func (d *Doctor) checkDropIns(ctx context.Context, unit string) {
 	}
 }
 
-func (d *Doctor) checkUnitFile(name string) {
+// checkUnitFile looks at one unit file. Without it there is a finding of this
+// level, and with it comes consequence.
+func (d *Doctor) checkUnitFile(name, level, consequence string) {
 	want, err := units.Text(name)
 	if err != nil {
 		d.fail(Error, "unit", err)
@@ -67,7 +71,7 @@ func (d *Doctor) checkUnitFile(name string) {
 		}
 		switch {
 		case len(data) == 0 || isMask(path):
-			d.add(Error, "unit", "systemctl unmask "+name, "%s is masked: no server can start", path)
+			d.add(level, "unit", "systemctl unmask "+name, "%s is masked: %s", path, consequence)
 		case string(data) != want:
 			d.add(Warning, "unit", "changes belong into a drop-in: systemctl edit "+strings.Replace(name, "@.", "@NAME.", 1)+"; then let "+units.Installed+"/"+name+" be the package's again",
 				"%s is not as this version of the package has it", path)
@@ -76,7 +80,7 @@ func (d *Doctor) checkUnitFile(name string) {
 		}
 		return
 	}
-	d.add(Error, "unit", "install the package again", "%s is not installed", name)
+	d.add(level, "unit", "install the package again", "%s is not installed: %s", name, consequence)
 }
 
 func isMask(path string) bool {

@@ -59,7 +59,7 @@ func TestCheck(t *testing.T) {
 		for head, text := range map[string]string{
 			"ok  kernel": "overlays are mounted with", "ok  systemd": "systemd 2", "ok  user": "l4d2", "ok  directories": "/var/lib/l4d2",
 			"ok  helper": helper, "ok  steam": "bin/steamclient.so",
-			"ok  unit: /": "l4d2@.service is installed and unchanged", "ok  ports": "", "ok  layers: /var/lib/l4d2/overlays/mod": "",
+			"ok  unit: /": "l4d2@.service is installed and unchanged", "ok  unit: /usr/lib/systemd/system/l4d2-update.service": "", "ok  unit: /usr/lib/systemd/system/l4d2-update.timer": "", "ok  ports": "", "ok  layers: /var/lib/l4d2/overlays/mod": "",
 			"ok chk spec": "", "ok chk mounts": "nothing is mounted", "ok chk tree": "",
 		} {
 			h.wantFound("a healthy instance", found, head, text)
@@ -126,6 +126,8 @@ func TestCheckFinds(t *testing.T) {
 				"rm /usr/local/lib/systemd/system/l4d2.target", "warning  unit", "/usr/local/lib/systemd/system/l4d2.target is not as this version"},
 			"unit masked": {"mkdir -p /run/systemd/system && ln -s /dev/null /run/systemd/system/l4d2.target", "rm /run/systemd/system/l4d2.target",
 				"error  unit", "/run/systemd/system/l4d2.target is masked"},
+			"timer masked": {"mkdir -p /run/systemd/system && ln -s /dev/null /run/systemd/system/l4d2-update.timer", "rm /run/systemd/system/l4d2-update.timer",
+				"warning  unit", "/run/systemd/system/l4d2-update.timer is masked: no update starts by itself"},
 			"slice edited": {"mkdir -p /usr/local/lib/systemd/system && cp /usr/lib/systemd/system/l4d2.slice /usr/local/lib/systemd/system/ && echo '# mine' >>/usr/local/lib/systemd/system/l4d2.slice",
 				"rm /usr/local/lib/systemd/system/l4d2.slice", "warning  unit", "/usr/local/lib/systemd/system/l4d2.slice is not as this version"},
 			"watcher missing":       {"mv /usr/libexec/l4d2-host/l4d2-watch /root/", "mv /root/l4d2-watch /usr/libexec/l4d2-host/", "error  watcher", "no such file or directory: no server can start"},
