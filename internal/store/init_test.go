@@ -301,12 +301,20 @@ func TestInitReadOnly(t *testing.T) {
 }
 
 func TestOpen(t *testing.T) {
+	privatens.Need(t)
 	l, err := instance.NewLayout(t.TempDir())
 	must(t, err)
-	if _, err := Open(l); err != nil { // most hosts that run tests have no such group
-		if got := wantError(t, err, "group l4d2: "); got != "the package makes it when it is installed: run systemd-sysusers" {
-			t.Errorf("advice %q", got)
-		}
+	groups := filepath.Join(t.TempDir(), "group")
+	put(t, groups, "root:x:0:\n")
+	must(t, unix.Mount(groups, "/etc/group", "", unix.MS_BIND, ""))
+	defer unix.Unmount("/etc/group", unix.MNT_DETACH)
+	_, err = Open(l)
+	if got := wantError(t, err, "group l4d2: "); got != "the package makes it when it is installed: run systemd-sysusers" {
+		t.Errorf("advice %q", got)
+	}
+	put(t, groups, "root:x:0:\nl4d2:x:54321:\n") // the same file, not one in its place
+	if s, err := Open(l); err != nil || s.GID != testGID || s.Layout != l {
+		t.Errorf("%+v, %v", s, err)
 	}
 }
 
