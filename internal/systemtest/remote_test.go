@@ -1,7 +1,6 @@
 package systemtest
 
 import (
-	"strings"
 	"testing"
 
 	"l4d2-host/internal/machine"
@@ -52,8 +51,8 @@ func TestOtherHost(t *testing.T) {
 
 		// Ctrl-C takes the job back; a terminal sends it to ssh too.
 		h.dropIn("far", "[Service]\nExecStartPre=sleep 300\nRestart=no\n")
-		out := h.fails("timeout --signal=INT 30 l4d2ctl -H root@localhost start far")
-		wantIn(t, "interrupted", out, "interrupted: the job is cancelled")
+		h.fails("timeout --preserve-status --signal=INT 30 l4d2ctl -H root@localhost start far; code=$?; echo exit code $code; exit $code",
+			"interrupted: the job is cancelled", "exit code 130")
 		// What systemd had begun goes on, as without --host.
 		h.sh("systemctl stop l4d2@far; rm -r /etc/systemd/system/l4d2@far.service.d; systemctl daemon-reload")
 		h.wantGone("far")
@@ -68,7 +67,7 @@ func TestAnsible(t *testing.T) {
 		h.user("ellis", "")
 		h.loopback("ellis")
 		h.t.Cleanup(func() {
-			h.sh("l4d2ctl delete --yes one; l4d2ctl delete --yes two; rm -rf /etc/l4d2 /root/play")
+			h.sh("l4d2ctl delete --yes one; l4d2ctl delete --yes two; rm -rf /etc/l4d2 /root/play /var/cache/l4d2-host.deb")
 		})
 		playbook, err := h.ReadFile("/usr/share/doc/l4d2-host/examples/playbook.yml")
 		h.must(err)
@@ -83,10 +82,11 @@ func TestAnsible(t *testing.T) {
 		}
 		h.sh("ln -sf /root/l4d2-host.deb /root/play/l4d2-host.deb")
 		play := "cd /root/play && LC_ALL=C.UTF-8 ANSIBLE_PIPELINING=1 ansible-playbook -i inventory.yml playbook.yml"
-		first := h.sh("%s", play)
-		wantIn(t, "first run", first, "failed=0", "unreachable=0")
-		if strings.Contains(first, "changed=0") {
-			t.Errorf("nothing was done: %s", first)
+		// It installs the package itself.
+		h.sh("dpkg -r l4d2-host && test ! -e /usr/bin/l4d2ctl")
+		wantIn(t, "first run", h.sh("%s", play), "ok=6", "changed=6", "failed=0", "unreachable=0")
+		if state := h.sh("dpkg-query -W -f '${db:Status-Status}' l4d2-host"); state != "installed" {
+			t.Errorf("after the first run the package is %s", state)
 		}
 		h.answers(28120)
 		h.answers(28121)
@@ -94,13 +94,13 @@ func TestAnsible(t *testing.T) {
 			t.Errorf("after the first run: %+v", row)
 		}
 		pid := h.mainPID("one")
-		wantIn(t, "second run", h.sh("%s", play), "changed=0", "failed=0", "unreachable=0")
+		wantIn(t, "second run", h.sh("%s", play), "ok=6", "changed=0", "failed=0", "unreachable=0")
 		if h.mainPID("one") != pid {
 			t.Error("the second run restarted a server")
 		}
 		// A changed spec is a change, and no server is stopped for it.
 		h.must(h.WriteFile("/root/play/specs/two.yaml", []byte(yaml("two", 28121)+"  - sv_tags changed\n"), 0o644))
-		wantIn(t, "third run", h.sh("%s", play), "changed=2", "failed=0")
+		wantIn(t, "third run", h.sh("%s", play), "ok=6", "changed=2", "failed=0")
 		wantIn(t, "server.cfg", h.sh("cat /var/lib/l4d2/instances/two/server.cfg"), "sv_tags changed")
 	})
 }

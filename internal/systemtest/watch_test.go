@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -22,6 +23,15 @@ const (
 func (h *host) watcher(name string) string {
 	h.t.Helper()
 	return h.sh("for p in $(cat /sys/fs/cgroup$(systemctl show -P ControlGroup l4d2@%s)/cgroup.procs); do ! grep -qx l4d2-watch /proc/$p/comm || echo $p; done", name)
+}
+
+// memory returns how many kB a process has that it shares with no other, of the
+// same program neither: what one watcher more costs.
+func (h *host) memory(pid string) int {
+	h.t.Helper()
+	n, err := strconv.Atoi(h.sh("awk '/^Private_Dirty:/ { print $2 }' /proc/%s/smaps_rollup", pid))
+	h.must(err)
+	return n
 }
 
 func TestReadyMeansJoinable(t *testing.T) {
@@ -68,7 +78,11 @@ func TestReadyMeansJoinable(t *testing.T) {
 		if got := h.sh("grep -l '^PPid:.%d$' /proc/[0-9]*/status || true", pid); got != "" {
 			t.Errorf("the game has children: %s", got)
 		}
-		t.Logf("the watcher's memory:\n%s", h.sh("grep -E '^(Rss|Pss|Private_Dirty)' /proc/%s/smaps_rollup", watcher))
+		own := h.memory(watcher)
+		t.Logf("%s: the watcher has %d kB of memory to itself", h.Name(), own)
+		if own == 0 || own > 6<<10 {
+			t.Errorf("the watcher has %d kB of memory to itself, want less than 6 MB", own)
+		}
 		if got := h.sh("tr '\\0' '\\n' </proc/%d/environ | grep -E 'NOTIFY|WATCHDOG' || true", pid); got != "" {
 			t.Errorf("the game's environment has %s", got)
 		}
@@ -109,7 +123,27 @@ func TestNeverJoinable(t *testing.T) {
 			h.wantGone(s.name)
 		}
 		wantIn(t, "l4d2ctl", out, "late: started")
+		h.interrupted("closed")
 	})
+}
+
+// interrupted is Ctrl-C while a server, which will never be ready, is started.
+func (h *host) interrupted(name string) {
+	h.t.Helper()
+	h.dropIn(name, "[Service]\nTimeoutStartSec=5min\nTimeoutStopSec=2s\nRestart=no\n")
+	job := "systemctl show -P Job l4d2@" + name
+	if out := h.sh(`l4d2ctl start %s 2>/root/interrupted & pid=$!
+until [ -n "$(%s)" ]; do sleep 0.05; done
+kill -INT $pid; wait $pid; echo $?`, name, job); out != "130" {
+		h.t.Errorf("interrupted, l4d2ctl start ends with %s", out)
+	}
+	wantIn(h.t, "l4d2ctl", h.sh("cat /root/interrupted"), "interrupted: the job is cancelled")
+	if id := h.sh("%s", job); id != "" {
+		h.t.Errorf("job %s is left", id)
+	}
+	// What systemd had begun goes on.
+	h.sh("systemctl stop l4d2@%s", name)
+	h.wantGone(name)
 }
 
 // server is an instance of a test that needs several.
@@ -138,7 +172,7 @@ func (h *host) initAll(servers []server) {
 	}
 	all := strings.Join(names, " ")
 	h.t.Cleanup(func() {
-		h.sh("l4d2ctl delete --yes %s; cd /etc/systemd/system && for n in %s; do rm -r l4d2@$n.service.d; done; systemctl daemon-reload", all, all)
+		h.sh("for n in %s; do l4d2ctl delete --yes $n && rm -r /etc/systemd/system/l4d2@$n.service.d || exit; done; systemctl daemon-reload", all)
 	})
 	h.sh("systemctl daemon-reload")
 }
