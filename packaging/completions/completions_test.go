@@ -18,14 +18,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// world is a directory with l4d2ctl in bin/, two instances and two layers in
-// root/, and files in work/.
+// world is a directory with l4d2ctl in bin/, two instances, two layers and two
+// releases in root/, and files in work/.
 type world string
 
 func newWorld(t *testing.T) world {
 	t.Helper()
 	w := world(t.TempDir())
-	for _, dir := range []string{"bin", "root/instances/versus", "root/instances/coop", "root/overlays/maps", "root/overlays/mods", "root/installation/left4dead2/cfg", "work/elsewhere/instances/other", "work/empty", "home"} {
+	for _, dir := range []string{"bin", "root/instances/versus", "root/instances/coop", "root/overlays/maps", "root/overlays/mods", "root/releases/2026-11-24", "root/releases/2026-11-25.2", "root/installation/left4dead2/cfg", "work/elsewhere/instances/other", "work/empty", "home"} {
 		w.must(t, os.MkdirAll(w.path(dir), 0o755))
 	}
 	for _, file := range []string{"work/versus.yaml", "work/notes.txt", "root/instances/.lock"} {
@@ -235,6 +235,11 @@ func TestShells(t *testing.T) {
 		{"which versus ", []string{"left4dead2"}},
 		{"which versus left4dead2/", []string{"left4dead2/cfg", "left4dead2/gameinfo.txt"}},
 		{"which versus left4dead2/cfg/", []string{"left4dead2/cfg/a.cfg", "left4dead2/cfg/a2.cfg"}},
+		{"layer remove ", []string{"maps", "mods"}},
+		{"layer remove ma", []string{"maps"}},
+		{"layer add ", nil},
+		{"rollback ", []string{"2026-11-24", "2026-11-25.2"}},
+		{"rollback 2026-11-25", []string{"2026-11-25.2"}},
 		{"diff versus --text left4dead2/g", []string{"left4dead2/gameinfo.txt"}},
 		{"diff versus --text=left4dead2/g", []string{"--text=left4dead2/gameinfo.txt"}},
 	}
