@@ -51,14 +51,18 @@ func (v looked) changes() string {
 
 func TestStatus(t *testing.T) {
 	onEach(t, func(h *host) {
-		h.layer("look", map[string]string{"addons/look.txt": "x"})
+		h.layer("look", map[string]string{"addons/look.txt": "x", "addons/mod.txt": "another"})
 		h.initWith("look", strings.Replace(yaml("look", 28301), "[mod]", "[look, mod]", 1))
 		h.t.Cleanup(func() { h.sh("l4d2ctl delete --yes look; rm -r /var/lib/l4d2/overlays/look") })
 		if v := h.status("look"); v.State != "inactive" || v.LastExit != nil || v.Disk.Bytes != 0 || len(v.Layers) != 3 || len(v.Unknown) != 0 {
 			t.Errorf("before the first start: %+v", v)
 		}
+		if out := h.sh("l4d2ctl conflicts look"); out != "left4dead2/addons/mod.txt: overlays/look (7 B) over overlays/mod (10 B)" {
+			t.Errorf("conflicts: %s", out)
+		}
 		h.sh("l4d2ctl start look")
 		h.answers(28301)
+		h.watched()
 		h.console(28301, "players 2 Nick Coach")
 		var v looked
 		h.eventually("an answer in time", func() bool { v = h.status("look", "--players"); return v.Map != nil && v.PlayerList != nil })
@@ -111,6 +115,30 @@ func TestStatus(t *testing.T) {
 	})
 }
 
+// watched has list --watch, at a terminal, show what changes, until Ctrl-C.
+func (h *host) watched() {
+	h.t.Helper()
+	h.sh(`cd /root && (script -qfec 'stty rows 30 cols 100; echo $$ >watched.pid; exec l4d2ctl list --watch' watched >/dev/null; echo "exit code $?" >>watched) &`)
+	shows := func(want string) {
+		h.t.Helper()
+		h.eventually("list --watch shows "+want, func() bool { return strings.Contains(h.sh("cat /root/watched 2>/dev/null || true"), want) })
+	}
+	shows(" 0/8 ")
+	h.console(28301, "players 1 Rochelle")
+	shows(" 1/8 ")
+	h.sh("kill -INT $(cat /root/watched.pid)")
+	shows("exit code 130")
+}
+
+// typed is someone at a terminal who types a command at the prompt, waits for the
+// answer, and leaves.
+const typed = `cd /root && mkfifo keys && exec 8<>keys
+(script -qfec 'l4d2ctl console talk' typed <keys >/dev/null; echo "exit code $?" >>typed) &
+shown() { n=0; until grep -q "$1" typed 2>/dev/null; do n=$((n + 1)); [ $n -lt 600 ] || break; sleep 0.1; done; }
+shown 'talk> '; printf 'echo typed\r' >&8
+shown '^typed'; printf 'exit\r' >&8
+shown '^exit code'; cat typed`
+
 func TestConsole(t *testing.T) {
 	onEach(t, func(h *host) {
 		h.init("talk", 28303)
@@ -127,6 +155,7 @@ func TestConsole(t *testing.T) {
 		if out := h.sh("printf 'echo one\\necho two\\n' | l4d2ctl console talk"); out != "one\ntwo" {
 			t.Errorf("lines: %q", out)
 		}
+		wantIn(t, "the prompt", h.sh("%s", typed), "talk: connected", "talk> ", "\ntyped", "talk: left", "exit code 0")
 		// The server keeps its password until its next start.
 		h.initWith("talk", strings.Replace(yaml("talk", 28303), password, "another", 1))
 		wantIn(t, "console", h.sh("l4d2ctl console talk echo hi"), "hi")

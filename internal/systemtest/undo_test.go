@@ -1,6 +1,7 @@
 package systemtest
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 )
@@ -97,7 +98,7 @@ func TestUndo(t *testing.T) {
 
 		// A copy runs beside it.
 		h.fails("l4d2ctl clone undo undo2 --port 28402 --with-state", "it is active")
-		h.t.Cleanup(func() { h.sh("l4d2ctl delete --yes undo2") })
+		h.t.Cleanup(func() { h.sh("for n in undo2 undo3 undo4; do l4d2ctl delete --yes $n; done") })
 		h.sh("l4d2ctl clone undo undo2 --port 28402 --with-state --running && l4d2ctl start undo2")
 		if info := h.answers(28402); info.Name != "Server undo" {
 			t.Errorf("the copy answers %+v", info)
@@ -105,8 +106,20 @@ func TestUndo(t *testing.T) {
 		if got := h.sh("cd %s/left4dead2 && cat motd.txt && ls scripts", merged("undo2")); got != "mine\nnew.txt" {
 			t.Errorf("the copy has %q", got)
 		}
-		h.sh("l4d2ctl stop undo undo2")
-		h.wantGone("undo")
-		h.wantGone("undo2")
+		// So does a backup, with its spec, as a new instance; and a copy of the spec
+		// alone, which begins with what the layers have.
+		h.sh("l4d2ctl restore --yes --port 28403 undo3 /root/undo.tar.zst && l4d2ctl clone undo undo4 --port 28404 && l4d2ctl start undo3 undo4")
+		for i, want := range []string{"mine\nnew.txt", "Welcome\nvscripts\nweapons.txt"} {
+			if info := h.answers(28403 + i); info.Name != "Server undo" {
+				t.Errorf("on port %d answers %+v", 28403+i, info)
+			}
+			if got := h.sh("cd %s/left4dead2 && cat motd.txt && ls scripts", merged(fmt.Sprintf("undo%d", 3+i))); got != want {
+				t.Errorf("undo%d has %q, want %q", 3+i, got, want)
+			}
+		}
+		h.sh("l4d2ctl stop undo undo2 undo3 undo4")
+		for _, name := range []string{"undo", "undo2", "undo3", "undo4"} {
+			h.wantGone(name)
+		}
 	})
 }
