@@ -200,3 +200,27 @@ func TestUpdateApplies(t *testing.T) {
 	h.run(ExitFailed, "update", "--apply")
 	h.says(&h.err, "must be root")
 }
+
+// On a terminal it is one line, drawn anew, and gone when something else is said.
+func TestUpdateBar(t *testing.T) {
+	ours, programs := terminal(t)
+	u := &updateProgress{session: &session{Program: &Program{Err: programs}, output: &output{err: programs}}}
+	u.status("preparing")
+	u.status("")
+	u.status("downloading: 10.00% (10000 of 100000 bytes)")
+	got := until(t, ours, "preparing\r\n", "downloading", "10%", "B/s")
+	if strings.Contains(got, "downloading: 10.00%") {
+		t.Errorf("a line and no bar: %q", got)
+	}
+	u.status("downloading: 60.00% (60000 of 100000 bytes)")
+	until(t, ours, "\r", "downloading", "60%")
+	// Another phase is another bar; without bytes, percents.
+	u.status("verifying: 70.00% (70000 of 100000 bytes)")
+	until(t, ours, "verifying", "70%")
+	u.status("verifying: 5.00%")
+	if got := until(t, ours, "verifying", "5%"); strings.Contains(got, "B/s") {
+		t.Errorf("%q", got)
+	}
+	u.status("committing\x1b[2J")
+	until(t, ours, " \r"+`committing\x1b[2J`+"\r\n") // behind the blanks that clear the bar
+}
