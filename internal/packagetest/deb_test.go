@@ -131,6 +131,7 @@ var debSteps = []step{
 	}},
 	{"deb/purged with servers running", func(h *host) {
 		h.answers("enabled")
+		h.sh("systemctl enable --now l4d2-update.timer && test -L /etc/systemd/system/timers.target.wants/l4d2-update.timer")
 		h.wantIn("the purge", h.sh("dpkg -P l4d2-host"), "stay in /var/lib/l4d2")
 		h.wantPurged()
 	}},
