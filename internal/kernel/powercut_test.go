@@ -4,11 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -21,14 +21,18 @@ const (
 	cutsPerDisk = 11
 )
 
+// diskSize is in MiB: a layer is only made where it leaves 256 free.
+const diskSize = 400
+
 // powerCutKernel is the index in Versions: the kernel of Debian 13.
 const powerCutKernel = 2
 
 // TestPowerCut takes the power from machines that make, mount and change
-// instances, again and again on the same disk: what the guest has not synced
-// is lost with its memory. Whatever the moment, the next boot must find
-// everything that was synced, every file whole, every instance wholly old or
-// new, and must mount it. (What the virtual disk was given it keeps, so a disk
+// instances, and update the game and a layer, again and again on the same disk:
+// what the guest has not synced is lost with its memory. Whatever the moment, the
+// next boot must find everything that was synced, every file whole, every
+// instance, the layer and the current release wholly old or new and every other
+// release whole, and must mount them; and the next update must succeed. (What the virtual disk was given it keeps, so a disk
 // that loses its own cache, or writes it out of order, is not tried here.)
 //
 // The seeds are fixed and the moments nearly so: after a number of lines of
@@ -46,7 +50,7 @@ func TestPowerCut(t *testing.T) {
 		t.Run(fmt.Sprintf("disk %d", i+1), func(t *testing.T) {
 			t.Parallel()
 			disk := filepath.Join(t.TempDir(), "disk")
-			if err := MakeDisk(t.Context(), k, disk, 96, map[string]string{"powercut": program}); err != nil {
+			if err := MakeDisk(t.Context(), k, disk, diskSize, map[string]string{"powercut": program}); err != nil {
 				t.Fatal(err)
 			}
 			random := rand.New(rand.NewPCG(uint64(i), 1))
@@ -67,26 +71,42 @@ func TestPowerCut(t *testing.T) {
 			for _, wrong := range l.endBoot() {
 				t.Error(wrong)
 			}
-			t.Logf("%d cuts, %d checks, %d things synced, %d found that had to be there, %d that were under way",
-				cutsPerDisk, l.checks, l.synced, l.kept, l.underWay)
+			t.Logf("%d cuts (during %v), %d checks, %d things synced, %d found that had to be there, %d that were under way, %d interrupted changes of the game taken up",
+				cutsPerDisk, l.cuts, l.checks, l.synced, l.kept, l.underWay, l.healed)
 			if l.kept < cutsPerDisk || l.checks < cutsPerDisk/2 {
 				t.Errorf("the cuts come too early to tell anything: %d checks", l.checks)
+			}
+			changing := 0
+			for _, step := range ofReleases {
+				changing += l.cuts[step]
+			}
+			if changing < cutsPerDisk/4 {
+				t.Errorf("only %d cuts came when releases or a layer changed", changing)
 			}
 		})
 	}
 }
 
-// cutPower boots, lets the guest check and work, and takes its power.
+// cutPower boots, lets the guest check and work, and takes its power: at a
+// moment when it changes the releases or a layer, or at any.
 func cutPower(t *testing.T, k Kernel, disk string, l *ledger, random *rand.Rand) {
 	ctx, cut := context.WithCancel(t.Context())
 	defer cut()
 	lines := 1 + random.IntN(150)
 	delay := time.Duration(random.IntN(15_000)) * time.Microsecond
+	releases := random.IntN(2) == 0
+	if releases { // these do more between two lines
+		lines = 1 + random.IntN(40)
+		delay *= 6
+	}
 	results, err := Boot(ctx, k, Payload{
 		Commands: [][]string{{"powercut", strconv.FormatUint(random.Uint64(), 10)}},
 		Disk:     disk, Keep: true,
 		Lines: func(line string) {
 			l.line(line)
+			if releases && !slices.Contains(ofReleases, l.at) {
+				return
+			}
 			if lines--; lines == 0 {
 				time.AfterFunc(delay, cut)
 			}
@@ -106,7 +126,7 @@ func checkDisk(t *testing.T, disk string) {
 	t.Helper()
 	image := disk + ".copy"
 	defer os.Remove(image)
-	if err := copyFile(image, disk); err != nil {
+	if err := exec.Command("cp", "--sparse=always", disk, image).Run(); err != nil {
 		t.Fatal(err)
 	}
 	// 1 is for a journal or unlinked files that were in use: no damage.
@@ -120,19 +140,8 @@ func checkDisk(t *testing.T, disk string) {
 	}
 }
 
-func copyFile(to, from string) error {
-	in, err := os.Open(from)
-	if err != nil {
-		return err
-	}
-	defer in.Close()
-	out, err := os.Create(to)
-	if err != nil {
-		return err
-	}
-	_, err = io.Copy(out, in)
-	return errors.Join(err, out.Close())
-}
+// ofReleases are the steps of the guest that change releases or a layer.
+var ofReleases = []string{"stage", "fetch", "unstage", "commit", "rollback", "flatten", "prune", "layer"}
 
 // ledger keeps which versions everything may have, from what the guest says;
 // see the guest's program for the lines.
@@ -140,22 +149,35 @@ type ledger struct {
 	possible map[string]map[int]bool
 	seen     map[string]int // found since the boot
 	wrong    []string
+	at       string // what the guest does
 
 	checks, synced, kept, underWay int
+	cuts                           map[string]int // by what the guest did
+	healed                         int            // updates that were resumed, and others that were completed
 }
 
 func newLedger() *ledger {
-	l := &ledger{possible: map[string]map[int]bool{}, seen: map[string]int{}}
-	for _, name := range []string{"left4dead2/f0", "left4dead2/f1", "left4dead2/lower/f2"} {
-		l.possible[name] = map[int]bool{1: true} // in the lower layers
+	l := &ledger{possible: map[string]map[int]bool{}, seen: map[string]int{}, at: "check", cuts: map[string]int{}}
+	for _, name := range []string{
+		"file/left4dead2/f0", "file/left4dead2/f1", "file/left4dead2/lower/f2", // in the lower layers
+		"layer/maps", "release/current", "build/1",
+	} {
+		l.possible[name] = map[int]bool{1: true}
 	}
 	return l
 }
 
 func (l *ledger) line(text string) {
 	words := strings.Fields(text)
-	if text == "checked" {
+	switch {
+	case text == "checked":
 		l.compare()
+		return
+	case strings.HasPrefix(text, "resuming the update"), strings.Contains(text, "by an interrupted command"), strings.HasPrefix(text, "removing what an interrupted"):
+		l.healed++
+		return
+	case len(words) == 2 && words[0] == "at":
+		l.at = words[1]
 		return
 	}
 	if len(words) != 3 {
@@ -177,21 +199,28 @@ func (l *ledger) line(text string) {
 		l.possible[name] = map[int]bool{v: true}
 	case "found":
 		l.seen[name] = v
+		l.judge(name, v)
 	}
 }
 
-// compare judges what was found at a boot; it is the truth from then on. The
-// files of the lasting instance say nothing before it exists.
+func (l *ledger) judge(name string, v int) {
+	if !l.possible[name][v] {
+		l.wrong = append(l.wrong, fmt.Sprintf("%s is at version %d after the cut, possible are %v", name, v, l.possible[name]))
+	}
+}
+
+// compare judges what was not found at a boot; all of it is the truth from then
+// on. The files of the lasting instance say nothing before it exists.
 func (l *ledger) compare() {
 	l.checks++
 	mounted := l.seen["instance/a"] != 0
 	for name, versions := range l.possible {
-		if !mounted && !strings.HasPrefix(name, "instance/") {
+		if !mounted && strings.HasPrefix(name, "file/") {
 			continue
 		}
-		v := l.seen[name]
-		if !versions[v] {
-			l.wrong = append(l.wrong, fmt.Sprintf("%s is at version %d after the cut, possible are %v", name, v, versions))
+		v, seen := l.seen[name]
+		if !seen {
+			l.judge(name, 0)
 		}
 		if len(versions) == 1 {
 			l.kept++
@@ -205,6 +234,8 @@ func (l *ledger) compare() {
 // endBoot returns what was wrong, and gets ready for the next boot.
 func (l *ledger) endBoot() []string {
 	wrong := l.wrong
+	l.cuts[l.at]++
+	l.at = "check"
 	l.wrong = nil
 	clear(l.seen)
 	return wrong
@@ -224,7 +255,8 @@ func TestLedger(t *testing.T) {
 		"removed":         {"begin x 2,synced x 2,begin x 0,synced x 0,cut,found instance/a 2,found x 2,checked", "x is at version 2"},
 		"lost later": {"begin x 2,cut,found instance/a 2,found x 2,checked,cut,found instance/a 2,checked",
 			"x is at version 0"},
-		"instance lost": {"begin instance/a 2,synced instance/a 2,cut,checked", "instance/a is at version 0"},
+		"found twice, once wrong": {"begin x 2,synced x 2,cut,found instance/a 2,found x 1,found x 2,checked", "x is at version 1"},
+		"instance lost":           {"begin instance/a 2,synced instance/a 2,cut,checked", "instance/a is at version 0"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			l := newLedger()

@@ -1,6 +1,7 @@
 // Command powercut runs in a virtual machine whose power goes at any moment.
 // It checks what the last cut has left, reports it, and then makes, changes,
-// mounts and removes instances until the next one.
+// mounts and removes instances, and updates the game and a layer, until the next
+// one.
 //
 // Everything is told in lines, which the host puts together over many cuts:
 //
@@ -8,13 +9,21 @@
 //	synced NAME V  the disk has it: from now on it must be
 //	found NAME V   what there is after a cut
 //	checked        nothing else was found; the work begins
+//	at STEP        what it is about to do
 //
 // Version 0 is a name that does not exist, -1 one with anything but what some
-// version holds.
+// version holds. The names are:
+//
+//	instance/N       the spec of an instance
+//	file/PATH        a file of the lasting instance, as it sees it
+//	layer/maps       a layer
+//	release/current  the build of the current release of the game
+//	build/N          how many releases there are of a build
 package main
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -40,21 +49,25 @@ const uid, gid = 61_234, 61_235
 // checks.
 func main() {
 	runtime.LockOSThread() // as a mount needs it
-	w, err := newWorker()
-	if err == nil {
-		err = w.check()
-	}
-	if err == nil && os.Args[1] != "check" {
-		var seed uint64
-		if seed, err = strconv.ParseUint(os.Args[1], 10, 64); err == nil {
-			w.random = rand.New(rand.NewPCG(seed, 0))
-			err = w.work()
-		}
-	}
-	if err != nil {
+	if err := run(os.Args[1]); err != nil {
 		fmt.Println("error", err)
 		os.Exit(1)
 	}
+}
+
+func run(arg string) error {
+	seed, err := strconv.ParseUint(arg, 10, 64)
+	if err != nil && arg != "check" {
+		return err
+	}
+	w, err := newWorker(rand.New(rand.NewPCG(seed, 0)))
+	if err == nil {
+		err = w.check()
+	}
+	if err == nil && arg != "check" {
+		err = w.work()
+	}
+	return err
 }
 
 type worker struct {
@@ -64,13 +77,14 @@ type worker struct {
 	next   int // the next version of anything
 }
 
-// newWorker lays down an installation and a layer, unless an earlier boot has.
-func newWorker() (*worker, error) {
+// newWorker lays down a release of the game and two layers, unless an earlier boot
+// has.
+func newWorker(random *rand.Rand) (*worker, error) {
 	layout, err := instance.NewLayout("")
 	if err != nil {
 		return nil, err
 	}
-	w := &worker{layout: layout, store: &store.Store{Layout: layout, GID: gid}, next: 2}
+	w := &worker{layout: layout, store: &store.Store{Layout: layout, GID: gid}, random: random, next: 2}
 	if _, err := os.Stat(layout.Instances()); err == nil {
 		return w, nil
 	}
@@ -82,7 +96,6 @@ func newWorker() (*worker, error) {
 		}
 	}
 	for path, data := range map[string][]byte{
-		filepath.Join(layout.Installation(), "srcds_linux"):   nil,
 		filepath.Join(layout.Installation(), "left4dead2/f0"): content("left4dead2/f0", 1),
 		filepath.Join(layout.Overlay("mod"), files[1]):        content(files[1], 1),
 		filepath.Join(layout.Overlay("mod"), files[2]):        content(files[2], 1),
@@ -91,7 +104,7 @@ func newWorker() (*worker, error) {
 			return nil, err
 		}
 	}
-	if err := os.MkdirAll(layout.RuntimeDir(), 0o755); err != nil {
+	if err := errors.Join(makeMaps(layout.Overlay(maps), 1), os.MkdirAll(layout.RuntimeDir(), 0o755), w.firstGame()); err != nil {
 		return nil, err
 	}
 	unix.Sync()
@@ -110,7 +123,7 @@ func content(name string, v int) []byte {
 	r := rand.New(rand.NewPCG(uint64(v), uint64(len(name))))
 	b := fmt.Appendf(nil, "%s\n%d\n", name, v)
 	for n := r.IntN(4 << 10); n > 0; n-- {
-		b = fmt.Appendf(b, "%08x", r.Uint32())
+		b = binary.LittleEndian.AppendUint64(b, r.Uint64())
 	}
 	return b
 }
@@ -130,10 +143,15 @@ func version(name string, data []byte) int {
 
 func (w *worker) say(what, name string, v int) {
 	fmt.Println(what, name, v)
-	if what == "found" && v >= w.next {
-		w.next = v + 1
+	if what == "found" {
+		w.used(v)
 	}
 }
+
+// used makes sure that version v is not taken for something else.
+func (w *worker) used(v int) { w.next = max(w.next, v+1) }
+
+func (w *worker) at(step string) { fmt.Println("at", step) }
 
 func (w *worker) activation(n instance.Name) *activation.Activation {
 	return &activation.Activation{
@@ -142,7 +160,8 @@ func (w *worker) activation(n instance.Name) *activation.Activation {
 	}
 }
 
-// check reports what there is. Every instance must be whole, mount and unmount.
+// check reports what there is. Every instance must be whole, mount and unmount,
+// also before a command has looked at what the cut has left of the releases.
 func (w *worker) check() error {
 	names, err := w.store.List()
 	if err != nil {
@@ -165,6 +184,9 @@ func (w *worker) check() error {
 			return err
 		}
 	}
+	if err := errors.Join(w.checkMaps(w.layout.Overlay(maps)), w.checkGame()); err != nil {
+		return err
+	}
 	fmt.Println("checked")
 	return nil
 }
@@ -178,8 +200,16 @@ func (w *worker) checkMounted(n instance.Name) error {
 	if err != nil || !bytes.Equal(got, want) {
 		return fmt.Errorf("server.cfg of %s is %q, %w", n, got, err)
 	}
+	build, err := wholeIn(w.layout.Merged(n))
+	if err != nil {
+		return err
+	}
+	w.say("found", currentRelease, build)
 	if n != lasting {
 		return nil
+	}
+	if err := w.checkMaps(w.layout.Merged(n)); err != nil {
+		return err
 	}
 	for _, name := range files {
 		data, err := os.ReadFile(filepath.Join(w.layout.Merged(n), name))
@@ -189,7 +219,7 @@ func (w *worker) checkMounted(n instance.Name) error {
 		if err != nil {
 			return err
 		}
-		w.say("found", name, version(name, data))
+		w.say("found", "file/"+name, version(name, data))
 	}
 	return nil
 }
@@ -204,7 +234,7 @@ func spec(n instance.Name, v int) []byte {
 	if n != lasting {
 		port = 28000 + v%1000
 	}
-	return fmt.Appendf(nil, "port: %d\narguments: [+version %d]\noverlays: [mod]\nconfig: [version %d]\n# %s\n",
+	return fmt.Appendf(nil, "port: %d\narguments: [+version %d]\noverlays: [mod, maps]\nconfig: [version %d]\n# %s\n",
 		port, v, v, strings.Repeat("x", v*397%9000))
 }
 
@@ -235,14 +265,12 @@ func (w *worker) specVersion(n instance.Name) (int, error) {
 // work goes on for as long as there is power, or a minute.
 func (w *worker) work() error {
 	for end := time.Now().Add(time.Minute); time.Now().Before(end); {
-		if err := w.change(lasting); err != nil {
-			return err
-		}
-		if err := w.session(); err != nil {
-			return err
-		}
-		if err := w.shortLife(); err != nil {
-			return err
+		for _, step := range []func() error{
+			w.game, func() error { return w.change(lasting) }, w.updateLayer, w.session, w.game, w.shortLife,
+		} {
+			if err := step(); err != nil {
+				return err
+			}
 		}
 	}
 	return errors.New("the power was not cut")
@@ -250,6 +278,7 @@ func (w *worker) work() error {
 
 // change gives n a new spec.
 func (w *worker) change(n instance.Name) error {
+	w.at("init")
 	v := w.next
 	w.next++
 	w.say("begin", "instance/"+string(n), v)
@@ -262,12 +291,18 @@ func (w *worker) change(n instance.Name) error {
 
 // session is one run of the main instance.
 func (w *worker) session() error {
+	w.at("session")
 	a := w.activation(lasting)
 	if err := a.Mount(); err != nil {
 		return err
 	}
 	for range 1 + w.random.IntN(12) {
 		if err := w.write(files[w.random.IntN(len(files))]); err != nil {
+			return err
+		}
+	}
+	if w.random.IntN(3) == 0 { // what is current changes beneath a running server
+		if err := w.game(); err != nil {
 			return err
 		}
 	}
@@ -280,6 +315,7 @@ func (w *worker) shortLife() error {
 	if err := w.change(n); err != nil {
 		return err
 	}
+	w.at("mount")
 	a := w.activation(n)
 	if err := errors.Join(a.Mount(), a.Unmount()); err != nil {
 		return err
@@ -287,6 +323,7 @@ func (w *worker) shortLife() error {
 	if w.random.IntN(2) == 0 {
 		return nil
 	}
+	w.at("delete")
 	w.say("begin", "instance/"+string(n), 0)
 	if err := w.store.Remove(n); err != nil {
 		return err

@@ -19,16 +19,16 @@ func (w *worker) write(name string) error {
 	switch w.random.IntN(4) {
 	case 0:
 		v = 0
-		w.say("begin", name, v)
+		w.say("begin", "file/"+name, v)
 		if err = os.Remove(path); errors.Is(err, os.ErrNotExist) {
 			err = nil
 		}
 	case 1: // in place: until it is synced, anything may be there
-		w.say("begin", name, -1)
-		w.say("begin", name, v)
+		w.say("begin", "file/"+name, -1)
+		w.say("begin", "file/"+name, v)
 		err = writeSynced(path, content(name, v))
 	default:
-		w.say("begin", name, v)
+		w.say("begin", "file/"+name, v)
 		if err = writeSynced(path+".new", content(name, v)); err == nil {
 			err = os.Rename(path+".new", path)
 		}
@@ -38,7 +38,7 @@ func (w *worker) write(name string) error {
 	if err != nil {
 		return err
 	}
-	w.say("synced", name, v)
+	w.say("synced", "file/"+name, v)
 	return nil
 }
 
