@@ -146,7 +146,11 @@ func fetch(ctx context.Context, l instance.Layout, log *journal.Log) error {
 	if err != nil {
 		return err
 	}
-	settings.Validate = settings.Validate || exists(shared, validateFile)
+	unclean, err := exists(shared, validateFile)
+	if err != nil {
+		return err
+	}
+	settings.Validate = settings.Validate || unclean
 	home := l.Steam()
 	command, err := steam.Find(settings.Command, home)
 	if err != nil {
@@ -192,7 +196,11 @@ func commit(ctx context.Context, l instance.Layout, log *journal.Log) error {
 		return err
 	}
 	defer unix.Close(shared)
-	if !exists(shared, doneFile) {
+	done, err := exists(shared, doneFile)
+	if err != nil {
+		return err
+	}
+	if !done {
 		return advice.With(errors.New("the download was stopped before it was finished"), "run the update again: it goes on where it stopped")
 	}
 	status("making a release")
@@ -212,21 +220,33 @@ func unstage(_ context.Context, l instance.Layout, log *journal.Log) error {
 	if err != nil {
 		return err
 	}
-	if shared, err := openRuntime(); err == nil { // not when it is run by hand
-		defer unix.Close(shared)
-		if exists(shared, validateFile) {
-			err = s.Distrust()
-		}
-		if err != nil {
-			return errors.Join(err, s.Unstage())
-		}
-	}
-	return s.Unstage()
+	return errors.Join(passOn(s), s.Unstage())
 }
 
-func exists(dir int, name string) bool {
+// passOn keeps for the next update that what this one leaves may be damaged.
+func passOn(s *staging.Staging) error {
+	shared, err := openRuntime()
+	if err != nil {
+		return nil // run by hand: nothing was left there
+	}
+	defer unix.Close(shared)
+	unclean, err := exists(shared, validateFile)
+	if err == nil && unclean {
+		err = s.Distrust()
+	}
+	return err
+}
+
+func exists(dir int, name string) (bool, error) {
 	var st unix.Stat_t
-	return unix.Fstatat(dir, name, &st, unix.AT_SYMLINK_NOFOLLOW) == nil
+	err := unix.Fstatat(dir, name, &st, unix.AT_SYMLINK_NOFOLLOW)
+	if errors.Is(err, unix.ENOENT) {
+		return false, nil
+	}
+	if err != nil {
+		return false, &os.PathError{Op: "stat", Path: name, Err: err}
+	}
+	return true, nil
 }
 
 // status is what systemctl status shows of the unit.

@@ -82,7 +82,7 @@ func TestFaults(t *testing.T) {
 	must(os.Chmod(dir, 0o755)) // the game's user
 	bin := filepath.Join(dir, "bin")
 	must(os.Mkdir(bin, 0o755))
-	build(t, bin)
+	compile(t, bin)
 	var pool []*worker
 	for i := range workers {
 		pool = append(pool, startWorker(t, filepath.Join(dir, fmt.Sprint(i))))

@@ -44,6 +44,7 @@ func needs(t *testing.T) {
 const (
 	helperProgram  = "l4d2-overlay"
 	controlProgram = "l4d2ctl"
+	updateProgram  = "l4d2-update"
 )
 
 // locked is added to l4d2ctl: without it the main goroutine moves from thread
@@ -55,8 +56,8 @@ import "runtime"
 func init() { runtime.LockOSThread() }
 `
 
-// build puts both programs into dir.
-func build(t *testing.T, dir string) {
+// compile puts the programs into dir.
+func compile(t *testing.T, dir string) {
 	t.Helper()
 	root, err := filepath.Abs("../..")
 	if err != nil {
@@ -66,7 +67,7 @@ func build(t *testing.T, dir string) {
 	write(extra, locked, 0o600)
 	overlay := filepath.Join(dir, "overlay.json")
 	write(overlay, `{"Replace": {"`+root+`/cmd/l4d2ctl/locked.go": "`+extra+`"}}`, 0o600)
-	cmd := exec.Command("go", "build", "-overlay", overlay, "-o", dir+"/", "./cmd/"+helperProgram, "./cmd/"+controlProgram)
+	cmd := exec.Command("go", "build", "-overlay", overlay, "-o", dir+"/", "./cmd/"+helperProgram, "./cmd/"+controlProgram, "./cmd/"+updateProgram)
 	cmd.Dir = root
 	// Static, as they are shipped: this os/user reads /etc/passwd itself.
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")

@@ -13,6 +13,7 @@ type scenario struct {
 	instance instance.Name
 	program  string
 	args     []string
+	root     string // the directory that it works in: "" for the one of the instances, or gameRoot
 	first    string // in the text of the first call that is the program's own, not its runtime's
 	classic  bool   // also with l4d2-overlay's second way to mount
 	every    int    // the sample has every so many-th call; 0 is 1
@@ -46,6 +47,14 @@ var scenarios = []scenario{
 	initialise("init after an interrupted one", halfChanged).sampled(2),
 	remove("delete", used).sampled(3),
 	remove("delete after an interrupted one", halfDeleted).sampled(3),
+	update("stage an update", "stage", released).sampled(3),
+	update("stage an interrupted update", "stage", stagedOnce).sampled(3),
+	update("stage after another release was chosen", "stage", stagedOver).sampled(8),
+	update("commit an update", "commit", staged).sampled(2),
+	update("commit nothing new", "commit", stagedSame).sampled(4),
+	update("unstage", "unstage", staged),
+	updateLayer("layer update", newMaps).sampled(2),
+	updateLayer("layer update of a second version", newestMaps).sampled(3),
 }
 
 func mount(name string, n instance.Name, prepare func(*world)) scenario {
@@ -72,6 +81,21 @@ func remove(name string, prepare func(*world)) scenario {
 	return scenario{
 		name: name, instance: modded, program: controlProgram, args: []string{"delete", "-y", string(modded)}, first: "/etc/group",
 		prepare: prepare, inspect: inspectDelete, recover: afterDelete, thens: []string{"delete", "mount", "init"},
+	}
+}
+
+func update(name, verb string, prepare func(*world)) scenario {
+	return scenario{
+		name: name, instance: updated, root: gameRoot, program: updateProgram, args: []string{verb}, first: "chdir(",
+		prepare: prepare, inspect: inspectUpdate, recover: afterUpdate, thens: []string{"unstage", "stage", "rollback"},
+	}
+}
+
+func updateLayer(name string, prepare func(*world)) scenario {
+	return scenario{
+		name: name, instance: updated, root: gameRoot, program: controlProgram,
+		args: []string{"layer", "update", "-y", string(mapLayer), "DIR/maps"}, first: "/etc/group",
+		prepare: prepare, inspect: inspectLayer, recover: afterLayer, thens: []string{"update", "mount"},
 	}
 }
 

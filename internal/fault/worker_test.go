@@ -79,6 +79,7 @@ func (w *world) do(j job) outcome {
 	s := scenarios[i]
 	w.problems = nil
 	w.name = s.instance
+	w.enter(s.root)
 	s.prepare(w)
 
 	injections, only := []string(nil), ""
@@ -132,7 +133,7 @@ func (w *world) try(f func()) {
 func (w *world) ended(j job, r run) {
 	w.alone("after the fault")
 	switch {
-	case r.Code == 0 && j.Call.Name == "fsync" && j.Fault != "" && j.Fault != "EINTR": // that one it repeats
+	case r.Code == 0 && (j.Call.Name == "fsync" || j.Call.Name == "syncfs") && j.Fault != "" && j.Fault != "EINTR": // that one it repeats
 		w.problem("what it wrote may be lost, and it says nothing")
 	case r.Code == 0:
 	case r.Code == -1 && j.Fault == kill:
@@ -234,5 +235,6 @@ func (w *world) environment() []string {
 		"L4D2_ROOT=" + w.layout.Root(),
 		// as systemd tells the steps after a run (systemd.exec(5))
 		"SERVICE_RESULT=success", "EXIT_CODE=exited", "EXIT_STATUS=0",
+		"RUNTIME_DIRECTORY=" + w.shared(),
 	}
 }

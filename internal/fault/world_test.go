@@ -14,6 +14,7 @@ import (
 	"l4d2-host/internal/instance"
 	"l4d2-host/internal/lockfile"
 	"l4d2-host/internal/mountinfo"
+	"l4d2-host/internal/staging"
 )
 
 const gameUID, gameGID = 61_234, 61_235
@@ -49,15 +50,29 @@ type state struct {
 	spec      string // of the instance
 	runtime   tree
 	operators tree // the operator's files beside the generated ones
+
+	// For updates.
+	build  string // that is current
+	staged string // that is downloaded, where it is mounted
+	layer  string // the version of the layer
 }
 
 func newWorld(dir string) *world {
-	layout, err := instance.NewLayout(filepath.Join(dir, "root"))
-	must(err)
-	w := &world{dir: dir, bin: filepath.Join(filepath.Dir(dir), "bin"), layout: layout, name: modded}
+	w := &world{dir: dir, bin: filepath.Join(filepath.Dir(dir), "bin"), name: modded}
+	w.enter("")
 	w.rebuild()
 	w.learn()
 	return w
+}
+
+// enter makes a root the one that is worked in.
+func (w *world) enter(root string) {
+	if root == "" {
+		root = "root"
+	}
+	layout, err := instance.NewLayout(filepath.Join(w.dir, root))
+	must(err)
+	w.layout = layout
 }
 
 // rebuild makes the root anew, whatever is there.
@@ -107,7 +122,7 @@ const (
 )
 
 // ports of the instances; each worker has a network of its own.
-var ports = map[instance.Name]uint16{modded: 27915, bare: 27916, other: 27917, pinned: 27920}
+var ports = map[instance.Name]uint16{modded: 27915, bare: 27916, other: 27917, pinned: 27920, updated: 27921}
 
 // configure writes what l4d2ctl init would write.
 func (w *world) configure(n instance.Name, config string) {
@@ -115,6 +130,8 @@ func (w *world) configure(n instance.Name, config string) {
 	switch n {
 	case modded:
 		env.Lowers = []string{instance.OverlaysDir + "/mod", instance.InstallationLayer}
+	case updated:
+		env.Lowers = []string{instance.OverlaysDir + "/" + string(mapLayer), instance.InstallationLayer}
 	case pinned:
 		env.Lowers = []string{instance.ReleasesDir + "/" + string(newRelease)}
 	}
@@ -131,8 +148,12 @@ func (w *world) blank() {
 }
 
 func (w *world) unmountAll() {
-	for _, n := range []instance.Name{modded, bare, pinned, other} {
-		for unix.Unmount(w.layout.Merged(n), unix.MNT_DETACH) == nil {
+	points := []string{staging.Merged(w.layout)}
+	for _, n := range []instance.Name{modded, bare, pinned, other, updated} {
+		points = append(points, w.layout.Merged(n))
+	}
+	for _, point := range points {
+		for unix.Unmount(point, unix.MNT_DETACH) == nil {
 		}
 	}
 }
@@ -163,6 +184,10 @@ func (w *world) state() state {
 	maps.Copy(s.operators, operators(w.layout.Instance(w.name)))
 	for _, m := range w.mounts() {
 		s.mount = m.ID
+	}
+	if strings.HasSuffix(w.layout.Root(), gameRoot) {
+		s.build, s.layer = w.current(), w.version()
+		s.staged = contents(filepath.Join(staging.Merged(w.layout), "left4dead2/a.txt"))
 	}
 	return s
 }

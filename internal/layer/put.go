@@ -94,7 +94,11 @@ func (c *Catalog) change(n instance.Name, do func(*change) error) error {
 	if ch.staging >= 0 {
 		unix.Close(ch.staging)
 	}
-	return errors.Join(err, ch.clear())
+	left := ch.clear()
+	if err == nil && left != nil {
+		return fmt.Errorf("the change is made, but not cleared away after: %w", left)
+	}
+	return errors.Join(err, left)
 }
 
 // clear removes what this change, or an interrupted one, has left.
@@ -214,7 +218,10 @@ func (ch *change) publish(p string) error {
 	if err := unix.Fsync(ch.dir); err != nil {
 		return fmt.Errorf("the change is made, but may not outlive a power cut: %w", err)
 	}
-	return ch.prune(number, before)
+	if err := ch.prune(number, before); err != nil {
+		return fmt.Errorf("the layer is changed, but an old version is not removed: %w", err)
+	}
+	return nil
 }
 
 // point lets the layer's name lead to the version called to.
@@ -273,7 +280,7 @@ func (ch *change) prune(now, before int) error {
 			continue
 		}
 		if err := ch.removeUnused(version(ch.name, number)); err != nil && !errors.Is(err, ErrUsed) {
-			return fmt.Errorf("the layer is changed, but an old version is not removed: %w", err)
+			return err
 		}
 	}
 	return nil

@@ -158,10 +158,16 @@ func isMount(dir int, name string) (bool, error) {
 // finish switches to a published release and clears it of what made it.
 func (ch *Change) finish(n instance.Name) error {
 	if err := ch.Use(n); err != nil {
+		if now, _ := chain.Current(ch.Layout); now == n {
+			return err
+		}
 		return fmt.Errorf("release %s is made, and not current: %w", n, err)
 	}
 	ch.at("current")
-	return ch.clear(n)
+	if err := ch.clear(n); err != nil {
+		return fmt.Errorf("release %s is current, but what made it is not cleared away: %w", n, err)
+	}
+	return nil
 }
 
 // clear removes from a release what is not part of it, the mark last.

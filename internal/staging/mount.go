@@ -123,7 +123,11 @@ func (s *Staging) unmount(dir int) error {
 			return err
 		}
 		s.Log.Info("unmounted %s", target.Path)
-		if next, err := target.Occupant(); err != nil || next != nil {
+		next, err := target.Occupant()
+		if err != nil {
+			return err
+		}
+		if next != nil {
 			continue
 		}
 		if _, err := target.Renew(); err != nil {

@@ -238,9 +238,11 @@ func distrust(dir int) error {
 	return beneath.WriteFile(dir, validateFile, beneath.File{Mode: 0o600})
 }
 
+// exists counts what cannot be looked at as there: of the marks, that is the safe
+// side.
 func exists(dir int, name string) bool {
 	var st unix.Stat_t
-	return unix.Fstatat(dir, name, &st, unix.AT_SYMLINK_NOFOLLOW) == nil
+	return !errors.Is(unix.Fstatat(dir, name, &st, unix.AT_SYMLINK_NOFOLLOW), unix.ENOENT)
 }
 
 // title names the release of a chain.
