@@ -26,17 +26,14 @@ func TestMain(m *testing.M) { privatens.Main(m) }
 
 // A mount leaves its thread in the root directory, so that a relative path holds
 // no longer.
-var btrfsImage, _ = filepath.Abs("testdata/btrfs.img.gz.gz")
+var images, _ = filepath.Abs("testdata")
 
 // newHost returns an instance without layers whose root is the file system in
 // the image.
 func newHost(t *testing.T, image, fstype string) *activation.Activation {
 	t.Helper()
 	runtime.LockOSThread() // the thread's working directory is changed
-	disk := t.TempDir()
-	must(t, unix.Mount(attach(t, image), disk, fstype, 0, ""))
-	t.Cleanup(func() { must(t, unix.Unmount(disk, unix.MNT_DETACH)) })
-	layout, err := instance.NewLayout(filepath.Join(disk, "root"))
+	layout, err := instance.NewLayout(filepath.Join(mount(t, image, fstype), "root"))
 	must(t, err)
 	for _, dir := range []string{layout.RuntimeDir(), layout.Overlays(), layout.Instance("a"), layout.Installation()} {
 		must(t, os.MkdirAll(dir, 0o755))
@@ -56,6 +53,15 @@ func newHost(t *testing.T, image, fstype string) *activation.Activation {
 		Layout: layout, Name: "a", Owner: activation.Owner{UID: 61_234, GID: 61_235},
 		Log: journal.New(io.Discard, false),
 	}
+}
+
+// mount mounts the file system in the image, for as long as the test runs.
+func mount(t *testing.T, image, fstype string) (disk string) {
+	t.Helper()
+	disk = t.TempDir()
+	must(t, unix.Mount(attach(t, image), disk, fstype, 0, ""))
+	t.Cleanup(func() { must(t, unix.Unmount(disk, unix.MNT_DETACH)) })
+	return disk
 }
 
 // attach puts a loop device on the image. The device goes when it is unmounted.
@@ -101,24 +107,25 @@ func ext4(t *testing.T, args ...string) (image string) {
 	return image
 }
 
-// btrfs unpacks an empty file system, as the tools to make one are not
-// everywhere. It was made by
+// unpack unpacks an empty btrfs or xfs, as the tools to make one are not
+// everywhere. They were made by
 //
 //	truncate -s 16M img && mkfs.btrfs -M -n 4096 -m single -d single img
+//	truncate -s 64M img && mkfs.xfs --unsupported img
 //
-// and packed twice with gzip -9n, as the zeros of 16 MiB are 16 KiB when
-// packed.
-func btrfs(t *testing.T) (image string) {
+// (smaller than what is supported of xfs) and packed twice with gzip -9n, as the
+// zeros of 16 MiB are 16 KiB when packed.
+func unpack(t *testing.T, fstype string) (image string) {
 	t.Helper()
 	privatens.Need(t)
-	in, err := os.Open(btrfsImage)
+	in, err := os.Open(filepath.Join(images, fstype+".img.gz.gz"))
 	must(t, err)
 	defer in.Close()
 	outer, err := gzip.NewReader(in)
 	must(t, err)
 	inner, err := gzip.NewReader(outer)
 	must(t, err)
-	image = filepath.Join(t.TempDir(), "btrfs.img")
+	image = filepath.Join(t.TempDir(), fstype+".img")
 	out, err := os.Create(image)
 	must(t, err)
 	defer out.Close()
@@ -160,7 +167,9 @@ func wantRefusal(t *testing.T, a *activation.Activation, text string) {
 
 func TestPlain(t *testing.T) {
 	t.Run("ext4", func(t *testing.T) { wantLife(t, newHost(t, ext4(t), "ext4")) })
-	t.Run("btrfs", func(t *testing.T) { wantLife(t, newHost(t, btrfs(t), "btrfs")) })
+	for _, fstype := range []string{"btrfs", "xfs"} {
+		t.Run(fstype, func(t *testing.T) { wantLife(t, newHost(t, unpack(t, fstype), fstype)) })
+	}
 }
 
 // The kernel mounts there with no more than a line in its log; then a removed
@@ -174,7 +183,7 @@ func TestNoFileTypes(t *testing.T) {
 // first copy to upper then fails.
 func TestSubvolumes(t *testing.T) {
 	for _, name := range []string{"upper", "work"} {
-		a := newHost(t, btrfs(t), "btrfs")
+		a := newHost(t, unpack(t, "btrfs"), "btrfs")
 		must(t, os.Mkdir(a.Layout.Runtime("a"), 0o750))
 		subvolume(t, a.Layout.Runtime("a"), name)
 		wantRefusal(t, a, "on different file systems or subvolumes")
@@ -182,7 +191,7 @@ func TestSubvolumes(t *testing.T) {
 		wantLife(t, a)
 	}
 	// One for the whole instance is welcome.
-	a := newHost(t, btrfs(t), "btrfs")
+	a := newHost(t, unpack(t, "btrfs"), "btrfs")
 	subvolume(t, a.Layout.RuntimeDir(), "a")
 	must(t, os.Chmod(a.Layout.Runtime("a"), 0o750))
 	wantLife(t, a)

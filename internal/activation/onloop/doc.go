@@ -1,4 +1,0 @@
-// Package onloop tests package activation on file systems of its own, each in
-// a file behind a loop device. It is apart because the machines that run the
-// tests of activation under other kernels have neither.
-package onloop
