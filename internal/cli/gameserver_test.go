@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"strings"
+	"sync"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -21,7 +22,8 @@ type gameServer struct {
 	players           []string
 	bots              int // of them
 	mute              bool
-	port              uint16 // 0: any
+	port              uint16          // 0: any
+	together          *sync.WaitGroup // nothing is answered before each server has been asked
 }
 
 func (g gameServer) start(t testing.TB) (port uint16) {
@@ -35,10 +37,14 @@ func (g gameServer) start(t testing.TB) (port uint16) {
 	go func() {
 		defer close(done)
 		buf := make([]byte, 2048)
-		for {
+		for first := true; ; first = false {
 			n, from, err := conn.ReadFromUDPAddrPort(buf)
 			if err != nil {
 				return
+			}
+			if first && g.together != nil {
+				g.together.Done()
+				g.together.Wait()
 			}
 			if !g.mute {
 				conn.WriteToUDPAddrPort(g.answer(buf[:n]), from)

@@ -118,7 +118,7 @@ func TestUpdateUnit(t *testing.T) {
 	if len(named) < 3 {
 		t.Errorf("the page names only the settings %q", named)
 	}
-	if !strings.Contains(string(timer), "\nOnCalendar=Wed 05:00\n") || !strings.Contains(string(p), "on Wednesday morning") {
+	if !strings.Contains(string(timer), "\nOnCalendar=Wed 05:00\nRandomizedDelaySec=2h\n") || !strings.Contains(string(p), "on Wednesday between 5 and 7") {
 		t.Error("when the timer starts an update, and what the page says of it, have to be the same")
 	}
 }
