@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -28,6 +29,17 @@ var testedAgain = []string{"TestAuto", "TestOptions", "TestReadOnlyResult", "Tes
 // newest kernel run: they are about what can lie in a directory, many cases of it.
 var atTheEnds = []string{"TestPlantedAt.*", "TestOverlayAttributes", "TestHugeDirectory", "TestRemoveAll.*", "TestWalk.*"}
 
+// updating are the tests of what updates the game, by package, that mount or ask
+// the kernel for more than files: for exchanges, for links to open files, for who
+// still uses a mount. They are for the two ends as well.
+var updating = []struct {
+	name  string
+	tests []string
+}{
+	{"release", []string{"TestAdopt", "TestFlatten", "TestPublish", "TestPruneCrossesNoMount"}},
+	{"staging", []string{"TestUpdates", "TestResume", "TestMachineDown", "TestExclusion", "TestForeign"}},
+}
+
 // testLimit is for everything under one kernel; without KVM it takes one to two
 // minutes, and several times that on a busy machine.
 const testLimit = 12 * time.Minute
@@ -39,7 +51,11 @@ func TestKernels(t *testing.T) {
 		t.Skip("boots virtual machines: not run under -short")
 	}
 	programs := map[string]string{}
-	for _, name := range tested {
+	all := slices.Clone(tested)
+	for _, p := range updating {
+		all = append(all, p.name)
+	}
+	for _, name := range all {
 		path := filepath.Join(t.TempDir(), name)
 		if err := Build(path, "test", "l4d2-host/internal/"+name); err != nil {
 			t.Fatal(err)
@@ -70,6 +86,11 @@ func commands(between bool) [][]string {
 	var all [][]string
 	for _, name := range tested {
 		all = append(all, of(name, "-test.skip", left))
+	}
+	if !between {
+		for _, p := range updating {
+			all = append(all, of(p.name, "-test.run", p.tests))
+		}
 	}
 	return append(all, []string{"sh", "-c", otherDefaults}, of(tested[0], "-test.run", testedAgain))
 }
