@@ -139,6 +139,9 @@ func (ch *Change) prepare(ctx context.Context, n instance.Name, link string, con
 	if err := ch.write(ctx, dir, content, n, nil, info); err != nil {
 		return err
 	}
+	if err := ch.mark(name); err != nil {
+		return err
+	}
 	return ch.give(dir, name, n)
 }
 

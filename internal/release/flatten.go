@@ -41,16 +41,19 @@ func (ch *Change) Flatten(ctx context.Context, n instance.Name, now time.Time, p
 		return "", errors.Join(fmt.Errorf("fold release %s: %w", n, err), ch.remove(name))
 	}
 	current, err := chain.Current(ch.Layout)
+	if err == nil && current == n {
+		err = ch.mark(name)
+	}
+	if err == nil {
+		err = ch.publish(ctx, name, flat, nil, Info{Build: old.Build, Date: now})
+	}
 	if err != nil {
 		return "", errors.Join(err, ch.remove(name))
 	}
-	if err := ch.publish(ctx, name, flat, nil, Info{Build: old.Build, Date: now}); err != nil {
-		return "", errors.Join(err, ch.remove(name))
+	if current != n {
+		return flat, nil
 	}
-	if current == n {
-		return flat, ch.finish(flat)
-	}
-	return flat, ch.clear(flat)
+	return flat, ch.finish(flat)
 }
 
 // Measure returns how many bytes the files of release n have that Flatten would

@@ -211,6 +211,18 @@ func TestFlattenInterrupted(t *testing.T) {
 			h.wantReleases("2026-11-25", "2026-11-25.2", "2026-11-25.3")
 		}
 	}
+	// Another than the current one: nothing is switched, then or later.
+	for step, done := range map[string]bool{"file": false, "written": false, "named": true} {
+		h := layered(t)
+		h.crash(step, flatten(t, "2026-11-25.2", h))
+		h.change(func(*Change) error { return nil })
+		h.wantCurrent("2026-11-25.3")
+		if done {
+			h.wantReleases("2026-11-25", "2026-11-25.2", "2026-11-25.3", "2026-11-25.4")
+		} else {
+			h.wantReleases("2026-11-25", "2026-11-25.2", "2026-11-25.3")
+		}
+	}
 	// Ctrl-C.
 	h := layered(t)
 	ctx, cancel := context.WithCancel(t.Context())

@@ -27,8 +27,9 @@ type Info struct {
 	Date  time.Time // when it was made: its name comes from the day
 }
 
-// nextFile is in a release that was published and perhaps not yet switched to:
-// it holds the name of the release that was current until then, or nothing.
+// nextFile is in a release that is to be current and perhaps is not yet: it holds
+// the name of the release that was current until then, or nothing. One that is
+// made to lie beside the current one never has it.
 const nextFile = ".next"
 
 // Publish makes a release of the directory called staging in releases/, whose
@@ -45,7 +46,11 @@ func (ch *Change) Publish(ctx context.Context, staging string, base []instance.N
 	if err := ch.complete(base); err != nil {
 		return "", err
 	}
-	if err := ch.publish(ctx, staging, n, base, info); err != nil {
+	err = ch.mark(staging)
+	if err == nil {
+		err = ch.publish(ctx, staging, n, base, info)
+	}
+	if err != nil {
 		return "", fmt.Errorf("%s: %w", filepath.Join(ch.Layout.Releases(), staging), err)
 	}
 	return n, ch.finish(n)
@@ -73,17 +78,24 @@ func (ch *Change) publish(ctx context.Context, staging string, n instance.Name, 
 	return ch.give(dir, staging, n)
 }
 
-// give gives the directory staging, open as dir, the name of release n. It is
-// marked as the next to be current.
-func (ch *Change) give(dir int, staging string, n instance.Name) error {
+// mark makes what is in the directory staging the next to be current, once it has
+// a name.
+func (ch *Change) mark(staging string) error {
 	current, err := chain.Current(ch.Layout)
-	if err == nil {
-		err = beneath.WriteFile(dir, nextFile, beneath.File{Data: []byte(current), Mode: 0o600})
-	}
-	if err == nil {
-		err = ch.own(ch.dir, staging)
-	}
 	if err != nil {
+		return err
+	}
+	dir, err := beneath.OpenDir(ch.dir, staging)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(dir)
+	return beneath.WriteFile(dir, nextFile, beneath.File{Data: []byte(current), Mode: 0o600})
+}
+
+// give gives the directory staging, open as dir, the name of release n.
+func (ch *Change) give(dir int, staging string, n instance.Name) error {
+	if err := ch.own(ch.dir, staging); err != nil {
 		return err
 	}
 	// Before it has a name: after a power cut it is whole or not there.
