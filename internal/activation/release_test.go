@@ -103,6 +103,7 @@ func TestMountReleaseRefuses(t *testing.T) {
 		text  string
 	}{
 		"the current one is gone": {func(h *host) { h.point("releases/r9/tree") }, "leads to release r9, which is not there"},
+		"a link in other words":   {func(h *host) { h.point(h.Layout.ReleaseTree("r3")) }, "by a way of its own"},
 		"pinned to what is not":   {func(h *host) { h.pin("r9") }, "there is no release r9"},
 		"one below is gone":       {func(h *host) { must(h.t, os.RemoveAll(h.Layout.Release("r2"))) }, "no such directory, and the game's present release lies over it"},
 		"a tree is gone":          {func(h *host) { must(h.t, os.RemoveAll(h.Layout.ReleaseTree("r2"))) }, "no such directory"},

@@ -14,6 +14,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -153,7 +154,10 @@ func Of(layer string) (n instance.Name, ok bool) {
 func IsBase(layer string) bool { return !strings.HasPrefix(layer, instance.OverlaysDir+"/") }
 
 // Current returns the release that is current, or "" where the installation is
-// none: a directory, a link of the operator's, or not there.
+// none: a directory, a link of the operator's, or not there. A link into the
+// releases in other words than Tree's is an error: it shows one tree, perhaps
+// without those that it lies over, and nothing would keep that one from being
+// removed.
 func Current(l instance.Layout) (instance.Name, error) {
 	target, err := os.Readlink(l.Installation())
 	switch {
@@ -162,8 +166,43 @@ func Current(l instance.Layout) (instance.Name, error) {
 	case err != nil:
 		return "", err
 	}
-	n, _ := Of(target)
-	return n, nil
+	if n, ok := Of(target); ok {
+		return n, nil
+	}
+	return "", elsewhere(l, target)
+}
+
+// elsewhere returns an error unless the link at the installation, to target,
+// leads out of the releases, or to nothing.
+func elsewhere(l instance.Layout, target string) error {
+	path := filepath.Clean(target)
+	if !filepath.IsAbs(path) {
+		path = filepath.Join(l.Root(), path)
+	}
+	inside, err := within(l.Releases(), filepath.Dir(path)) // its tree may be a link out of there
+	if err == nil && !inside {
+		inside, err = within(l.Releases(), l.Installation())
+	}
+	switch {
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, fs.ErrPermission): // nothing there, or nothing for this user
+		return nil
+	case err != nil:
+		return fmt.Errorf("%s: %w", l.Installation(), err)
+	case !inside:
+		return nil
+	}
+	return advice.With(fmt.Errorf("%s leads into %s by a way of its own (%s)", l.Installation(), l.Releases(), strconv.Quote(target)),
+		"switch to the release with: l4d2ctl rollback RELEASE, after: rm "+l.Installation())
+}
+
+// within reports whether path, once all links are followed, is dir or in it.
+func within(dir, path string) (bool, error) {
+	dir, err := filepath.EvalSymlinks(dir)
+	if err != nil {
+		return false, err
+	}
+	path, err = filepath.EvalSymlinks(path)
+	return path == dir || strings.HasPrefix(path, dir+"/"), err
 }
 
 // Base returns the release that the last of these layers, in the words of
@@ -179,7 +218,7 @@ func Base(l instance.Layout, lowers []string) (instance.Name, error) {
 // Expand returns the layers, paths below the root and topmost first, that
 // these, in the words of instance.env, stand for now: a release at their end
 // becomes the trees of its chain. An installation that is a directory, or a link
-// of the operator's, stays as it is.
+// of the operator's to somewhere else, stays as it is.
 func Expand(l instance.Layout, lowers []string) ([]string, error) {
 	n, err := Base(l, lowers)
 	if err != nil {

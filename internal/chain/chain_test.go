@@ -96,6 +96,11 @@ func TestExpand(t *testing.T) {
 	link := func(to string) func() {
 		return func() { must(t, os.Symlink(to, l.Installation())) }
 	}
+	put(t, l, "adopted")
+	must(t, os.Remove(l.ReleaseTree("adopted")))
+	must(t, os.Symlink(t.TempDir(), l.ReleaseTree("adopted")))
+	around := filepath.Join(t.TempDir(), "around")
+	must(t, os.Symlink(l.ReleaseTree("c"), around))
 	for name, tt := range map[string]struct {
 		prepare func()
 		lowers  string
@@ -106,9 +111,15 @@ func TestExpand(t *testing.T) {
 		"nothing there":       {nil, "overlays/m:installation", "overlays/m:installation", "", ""},
 		"a plain directory":   {func() { must(t, os.Mkdir(l.Installation(), 0o755)) }, "installation", "installation", "", ""},
 		"a link elsewhere":    {link("/srv/game"), "installation", "installation", "", ""},
-		"a link to a name":    {link("releases/c"), "installation", "installation", "", ""},
-		"an absolute link":    {link(l.ReleaseTree("c")), "installation", "installation", "", ""},
-		"a link that is long": {link("./releases/c/tree"), "installation", "installation", "", ""},
+		"a link to nothing":   {link("releases/z/tree/"), "installation", "installation", "", ""},
+		"a link to a name":    {link("releases/c"), "installation", "", "by a way of its own (\"releases/c\")", "rm " + l.Installation()},
+		"an absolute link":    {link(l.ReleaseTree("c")), "installation", "", "by a way of its own", "l4d2ctl rollback"},
+		"a link that is long": {link("./releases/c/tree"), "installation", "", "by a way of its own", "l4d2ctl rollback"},
+		"with a slash":        {link("releases/c/tree/"), "installation", "", "by a way of its own", "l4d2ctl rollback"},
+		"to all releases":     {link("releases"), "installation", "", "by a way of its own", "l4d2ctl rollback"},
+		"of a link elsewhere": {link("releases/adopted/tree/"), "installation", "", "by a way of its own", "l4d2ctl rollback"},
+		"by another link":     {link(around), "installation", "", "by a way of its own", "l4d2ctl rollback"},
+		"in a circle":         {link("installation"), "installation", "", "too many links", ""},
 		"current":             {link("releases/c/tree"), "overlays/m:installation", "overlays/m:releases/c/tree:releases/b/tree:releases/a/tree", "", ""},
 		"the first":           {link("releases/a/tree"), "installation", "releases/a/tree", "", ""},
 		"pinned":              {link("releases/c/tree"), "overlays/m:releases/b", "overlays/m:releases/b/tree:releases/a/tree", "", ""},

@@ -61,6 +61,11 @@ func TestCheckFindsWhatIsWrong(t *testing.T) {
 		"error a mounts: the unit is active, and nothing is mounted",
 		"warning  leftovers: "+h.layout.Runtime("old"))
 
+	h.makeCurrent("", "r1")
+	must(t, os.Remove(h.layout.Installation()))
+	must(t, os.Symlink("releases/r1/tree/", h.layout.Installation()))
+	want(h.checked(), "error  installation: "+h.layout.Installation()+" leads into "+h.layout.Releases()+" by a way of its own")
+
 	// One instance alone.
 	if found := h.checked("a"); strings.Contains(found, " b ") || strings.Contains(found, "leftovers") {
 		t.Errorf("check a found:\n%s", found)

@@ -7,8 +7,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
-	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -104,14 +102,6 @@ func (ch *Change) adoptable(content int) (link string, err error) {
 	}
 	if err != nil {
 		return "", err
-	}
-	real, err := filepath.EvalSymlinks(path)
-	if err != nil {
-		return "", err
-	}
-	if releases, err := filepath.EvalSymlinks(ch.Layout.Releases()); err != nil || strings.HasPrefix(real, releases+"/") {
-		return "", errors.Join(err, advice.With(fmt.Errorf("%s leads into %s by a way of its own (%s)", path, releases, strconv.Quote(link)),
-			"switch to the release with: l4d2ctl rollback RELEASE, after: rm "+path))
 	}
 	if !filepath.IsAbs(link) {
 		link = filepath.Join(ch.Layout.Root(), link)

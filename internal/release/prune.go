@@ -119,7 +119,11 @@ func (c *Catalog) removable(keep int, besides func(instance.Name) bool) ([]Use, 
 	uses, err := c.Uses()
 	if err != nil {
 		// What one that cannot be read lies over, nobody knows.
-		return nil, advice.With(fmt.Errorf("nothing can be removed: %w", err), "mend it, or remove that release by hand")
+		err = fmt.Errorf("nothing can be removed: %w", err)
+		if advice.For(err) == "" {
+			err = advice.With(err, "mend it, or remove that release by hand")
+		}
+		return nil, err
 	}
 	stays := map[instance.Name]bool{}
 	for i, u := range uses {

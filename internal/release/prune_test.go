@@ -191,6 +191,31 @@ func TestPruneRefusesWhatItCannotRead(t *testing.T) {
 	h.wantError(err, "nothing can be removed: release 2026-11-25.2", "by hand")
 }
 
+// Which release is in use is not known where the link at the installation leads to
+// it in other words.
+func TestPruneRefusesLinksInOtherWords(t *testing.T) {
+	h := five(t)
+	h.roll("2026-11-25.2")
+	for _, target := range []string{"releases/2026-11-25.4/tree/", h.Layout.ReleaseTree("2026-11-25.4")} {
+		must(t, os.Remove(h.Layout.Installation()))
+		must(t, os.Symlink(target, h.Layout.Installation()))
+		_, err := h.Removable(0)
+		h.wantError(err, "nothing can be removed: "+h.Layout.Installation()+" leads into ", "rm "+h.Layout.Installation())
+		ch, err := h.Begin()
+		must(t, err)
+		if gone, err := ch.Prune([]instance.Name{"2026-11-25.5", "2026-11-25.4"}, 0); err == nil {
+			t.Errorf("gone: %q", names(gone))
+		}
+		h.wantError(ch.Use("2026-11-25.3"), "by a way of its own", "l4d2ctl rollback RELEASE, after: rm ")
+		ch.End()
+	}
+	must(t, os.Remove(h.Layout.Installation()))
+	h.roll("2026-11-25.4")
+	if uses, err := h.Removable(0); names(uses) != "2026-11-25.5" || err != nil {
+		t.Errorf("%q, %v", names(uses), err)
+	}
+}
+
 func TestPruneInterrupted(t *testing.T) {
 	h := five(t)
 	h.roll("2026-11-25.2")
