@@ -3,6 +3,8 @@ package release
 import (
 	"errors"
 	"fmt"
+	"io/fs"
+	"os"
 	"path/filepath"
 	"slices"
 
@@ -28,7 +30,8 @@ type Use struct {
 }
 
 // Uses returns all releases with their use, the newest first. Those that cannot be
-// read are not in it, and the error says why.
+// read are not in it, nor what instances are pinned to that cannot be read, and the
+// error says why.
 func (c *Catalog) Uses() ([]Use, error) {
 	list, broken := c.List()
 	now, err := c.Current()
@@ -36,9 +39,7 @@ func (c *Catalog) Uses() ([]Use, error) {
 		broken = err
 	}
 	pins, err := c.pins()
-	if err != nil {
-		return nil, err
-	}
+	broken = errors.Join(broken, err)
 	mounted, err := inuse.Find(c.Layout)
 	if err != nil {
 		return nil, err
@@ -84,7 +85,7 @@ func (c *Catalog) running(u inuse.Use, n instance.Name) (top, beneath []instance
 
 // pins returns the instances that are pinned, by release. The generated file
 // counts, which the next start goes by, and so does a spec that is yet to be
-// applied.
+// applied. The error is about those of which neither can be read.
 func (c *Catalog) pins() (map[instance.Name][]instance.Name, error) {
 	names, err := c.Store.List()
 	if err != nil {
@@ -96,15 +97,25 @@ func (c *Catalog) pins() (map[instance.Name][]instance.Name, error) {
 			pins[r] = append(pins[r], i)
 		}
 	}
+	var errs []error
 	for _, i := range names {
-		if env, err := instance.ReadEnv(c.Layout, i); err == nil {
+		env, envErr := instance.ReadEnv(c.Layout, i)
+		if envErr == nil {
 			add(env.Release(), i)
 		}
-		if sp, _, err := c.Store.Load(i); err == nil {
+		sp, specErr := c.Store.LoadSpec(i)
+		if specErr == nil {
 			add(sp.Release, i)
 		}
+		if envErr == nil || specErr == nil {
+			continue
+		}
+		if _, err := os.Lstat(c.Layout.Instance(i)); !errors.Is(err, fs.ErrNotExist) { // not deleted meanwhile
+			errs = append(errs, advice.With(fmt.Errorf("what instance %s is pinned to is not known: %w; %w", i, specErr, envErr),
+				fmt.Sprintf("write it again with: l4d2ctl init %s SPEC; or remove it with: l4d2ctl delete %s", i, i)))
+		}
 	}
-	return pins, nil
+	return pins, errors.Join(errs...)
 }
 
 // Removable returns the releases that Prune would remove, those that lie over

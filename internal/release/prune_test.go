@@ -98,6 +98,21 @@ func TestPrune(t *testing.T) {
 			h.init("p", d+".4")
 			must(h.t, os.WriteFile(h.Layout.Spec("p"), []byte("port: 28150\n"), 0o640))
 		}, 0, d + ".5"},
+		"pinned in a spec, and nothing was generated": {func(h *host) {
+			h.roll(d)
+			h.init("p", d+".4")
+			must(h.t, os.Remove(h.Layout.Env("p")))
+		}, 0, d + ".5"},
+		"pinned in a spec, and another version has generated": {func(h *host) {
+			h.roll(d)
+			h.init("p", d+".4")
+			must(h.t, os.WriteFile(h.Layout.Env("p"), []byte("L4D2_NEW=1\n"), 0o640))
+		}, 0, d + ".5"},
+		"pinned in what was generated, and the spec is wrong": {func(h *host) {
+			h.roll(d)
+			h.init("p", d+".4")
+			must(h.t, os.WriteFile(h.Layout.Spec("p"), []byte("port: x\n"), 0o640))
+		}, 0, d + ".5"},
 		"mounted": {func(h *host) {
 			h.roll(d + ".3")
 			h.init("m", "")
@@ -189,6 +204,17 @@ func TestPruneRefusesWhatItCannotRead(t *testing.T) {
 	must(t, os.Remove(h.Layout.ReleaseFile("2026-11-25.2")))
 	_, err := h.Removable(0)
 	h.wantError(err, "nothing can be removed: release 2026-11-25.2", "by hand")
+
+	h = five(t)
+	h.roll("2026-11-25")
+	h.init("p", "2026-11-25.4")
+	must(t, os.Remove(h.Layout.Env("p")))
+	must(t, os.WriteFile(h.Layout.Spec("p"), []byte("port: x\n"), 0o640))
+	_, err = h.Removable(0)
+	h.wantError(err, "nothing can be removed: what instance p is pinned to is not known: "+h.Layout.Spec("p")+":1", "l4d2ctl delete p")
+	if uses, err := h.Uses(); len(uses) != 5 || err == nil {
+		t.Errorf("%d releases, %v", len(uses), err)
+	}
 }
 
 // Which release is in use is not known where the link at the installation leads to

@@ -76,15 +76,7 @@ func (s *Store) List() ([]instance.Name, error) {
 // ErrUnknown when there is nothing of n, not even what an interrupted removal
 // left.
 func (s *Store) Load(n instance.Name) (*spec.Spec, instance.Env, error) {
-	if err := s.exists(n); err != nil {
-		return nil, instance.Env{}, err
-	}
-	path := s.Layout.Spec(n)
-	data, err := instance.ReadFile(path, spec.MaxFile)
-	if err != nil {
-		return nil, instance.Env{}, err
-	}
-	sp, err := spec.Parse(path, data)
+	sp, err := s.LoadSpec(n)
 	if err != nil {
 		return nil, instance.Env{}, err
 	}
@@ -93,6 +85,15 @@ func (s *Store) Load(n instance.Name) (*spec.Spec, instance.Env, error) {
 		return nil, instance.Env{}, err
 	}
 	return sp, env, nil
+}
+
+// LoadSpec is Load for the spec alone.
+func (s *Store) LoadSpec(n instance.Name) (*spec.Spec, error) {
+	data, err := s.ReadSpec(n)
+	if err != nil {
+		return nil, err
+	}
+	return spec.Parse(s.Layout.Spec(n), data)
 }
 
 // exists returns nil if n is there, and tells apart what else there may be.
