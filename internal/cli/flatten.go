@@ -55,7 +55,7 @@ func (c *flattenCommand) Run(s *session) error {
 }
 
 func (c *flattenCommand) fold(s *session, ch *release.Change, n instance.Name) (instance.Name, error) {
-	total, err := ch.Measure(n)
+	total, err := ch.Measure(s.ctx, n)
 	if err != nil {
 		return "", err
 	}

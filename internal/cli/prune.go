@@ -4,11 +4,12 @@ import (
 	"fmt"
 
 	"l4d2-host/internal/instance"
+	"l4d2-host/internal/release"
 )
 
 type pruneCommand struct {
-	Keep uint `default:"2" placeholder:"N" help:"Keep the N newest in any case (default: 2)."`
-	Yes  bool `short:"y" help:"Do not ask; needed where there is no terminal."`
+	Keep uint16 `default:"2" placeholder:"N" help:"Keep the N newest in any case (default: 2)."`
+	Yes  bool   `short:"y" help:"Do not ask; needed where there is no terminal."`
 }
 
 // Help is what --help prints besides.
@@ -20,12 +21,7 @@ func (*pruneCommand) Help() string {
 }
 
 func (c *pruneCommand) Run(s *session) error {
-	ch, err := s.changeReleases()
-	if err != nil {
-		return err
-	}
-	defer ch.End()
-	uses, err := ch.Removable(int(c.Keep))
+	uses, err := c.removable(s)
 	if err != nil {
 		return err
 	}
@@ -43,14 +39,30 @@ func (c *pruneCommand) Run(s *session) error {
 	if err := s.agree("releases", c.Yes); err != nil {
 		return err
 	}
-	gone, err := ch.Prune(names, int(c.Keep))
+	// Not before: an update does not wait for an answer.
+	ch, err := s.changeReleases()
+	if err != nil {
+		return err
+	}
+	defer ch.End()
+	gone, err := ch.Prune(s.ctx, names, int(c.Keep))
 	for _, u := range gone {
 		s.result(u.Name, "removed")
 	}
 	if err == nil && len(gone) < len(names) {
 		s.note(fmt.Sprintf("%s: %d are used meanwhile, and stay\n", program, len(names)-len(gone)))
 	}
-	return err
+	return interrupted(err)
+}
+
+// removable returns the releases that can be removed at present.
+func (c *pruneCommand) removable(s *session) ([]release.Use, error) {
+	ch, err := s.changeReleases()
+	if err != nil {
+		return nil, err
+	}
+	defer ch.End()
+	return ch.Removable(int(c.Keep))
 }
 
 func nonEmpty(s string) *string {

@@ -58,7 +58,7 @@ func (ch *Change) Flatten(ctx context.Context, n instance.Name, now time.Time, p
 
 // Measure returns how many bytes the files of release n have that Flatten would
 // link or copy.
-func (ch *Change) Measure(n instance.Name) (int64, error) {
+func (ch *Change) Measure(ctx context.Context, n instance.Name) (int64, error) {
 	_, view, err := ch.view(n)
 	if err != nil {
 		return 0, err
@@ -71,7 +71,7 @@ func (ch *Change) Measure(n instance.Name) (int64, error) {
 	var bytes int64
 	err = view.Walk(root, func(node layers.Node) error {
 		bytes += node.Top().Size
-		return nil
+		return ctx.Err()
 	})
 	return bytes, err
 }

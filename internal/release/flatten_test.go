@@ -109,7 +109,7 @@ func TestFlatten(t *testing.T) {
 	var total, done int64
 	var flat instance.Name
 	h.change(func(ch *Change) (err error) {
-		total, err = ch.Measure("2026-11-25.3")
+		total, err = ch.Measure(t.Context(), "2026-11-25.3")
 		must(t, err)
 		flat, err = ch.Flatten(t.Context(), "2026-11-25.3", h.info().Date, func(n int64) { done += n })
 		return err
@@ -235,6 +235,11 @@ func TestFlattenInterrupted(t *testing.T) {
 	ch, err := h.Begin()
 	must(t, err)
 	defer ch.End()
+	ended, end := context.WithCancel(t.Context())
+	end()
+	if _, err := ch.Measure(ended, "2026-11-25.3"); !errors.Is(err, context.Canceled) {
+		t.Errorf("%v", err)
+	}
 	if _, err := ch.Flatten(ctx, "2026-11-25.3", h.info().Date, func(int64) {}); !errors.Is(err, context.Canceled) {
 		t.Errorf("%v", err)
 	}

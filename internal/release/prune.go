@@ -1,12 +1,14 @@
 package release
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -170,9 +172,10 @@ func (c *Catalog) treeMounted(n instance.Name) (bool, error) {
 
 // Prune removes those of names that are removable with keep, and returns what it
 // has removed. No instance can be started meanwhile with what is to go: what is
-// removed here has lost its name before the next start looks for it.
-func (ch *Change) Prune(names []instance.Name, keep int) ([]Use, error) {
-	gone, err := ch.setAside(names, keep)
+// removed here has lost its name before the next start looks for it. Until then
+// the end of ctx ends it, and nothing is removed.
+func (ch *Change) Prune(ctx context.Context, names []instance.Name, keep int) ([]Use, error) {
+	gone, err := ch.setAside(ctx, names, keep)
 	for _, u := range gone {
 		if removal := ch.remove(hidden(u.Name, "deleted")); removal != nil {
 			err = errors.Join(err, removal)
@@ -181,9 +184,24 @@ func (ch *Change) Prune(names []instance.Name, keep int) ([]Use, error) {
 	return gone, err
 }
 
+// lockOut waits until no start looks for its release, and keeps the next waiting.
+func (ch *Change) lockOut(ctx context.Context) (*lockfile.Lock, error) {
+	for {
+		lock, err := lockfile.TryLock(ch.Layout.ReleasesLock())
+		if !errors.Is(err, lockfile.ErrHeld) {
+			return lock, err
+		}
+		select {
+		case <-ctx.Done():
+			return nil, fmt.Errorf("wait for an instance that is being started or made: %w", ctx.Err())
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+}
+
 // setAside takes their names from the releases that go.
-func (ch *Change) setAside(names []instance.Name, keep int) (gone []Use, err error) {
-	lock, err := lockfile.Acquire(ch.Layout.ReleasesLock())
+func (ch *Change) setAside(ctx context.Context, names []instance.Name, keep int) (gone []Use, err error) {
+	lock, err := ch.lockOut(ctx)
 	if err != nil {
 		return nil, err
 	}

@@ -1,6 +1,7 @@
 package release
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -158,7 +159,7 @@ func TestPrune(t *testing.T) {
 				all = append(all, u.Name)
 			}
 			h.change(func(ch *Change) error {
-				gone, err := ch.Prune(all, tt.keep)
+				gone, err := ch.Prune(h.t.Context(), all, tt.keep)
 				if names(gone) != tt.want {
 					t.Errorf("gone: %q", names(gone))
 				}
@@ -188,7 +189,7 @@ func TestPruneOnlyWhatIsNamed(t *testing.T) {
 	h := five(t)
 	h.roll("2026-11-25")
 	h.change(func(ch *Change) error {
-		gone, err := ch.Prune([]instance.Name{"2026-11-25.5", "2026-11-25.3", "2026-11-25"}, 0)
+		gone, err := ch.Prune(h.t.Context(), []instance.Name{"2026-11-25.5", "2026-11-25.3", "2026-11-25"}, 0)
 		if names(gone) != "2026-11-25.5" {
 			t.Errorf("gone: %q", names(gone))
 		}
@@ -229,7 +230,7 @@ func TestPruneRefusesLinksInOtherWords(t *testing.T) {
 		h.wantError(err, "nothing can be removed: "+h.Layout.Installation()+" leads into ", "rm "+h.Layout.Installation())
 		ch, err := h.Begin()
 		must(t, err)
-		if gone, err := ch.Prune([]instance.Name{"2026-11-25.5", "2026-11-25.4"}, 0); err == nil {
+		if gone, err := ch.Prune(h.t.Context(), []instance.Name{"2026-11-25.5", "2026-11-25.4"}, 0); err == nil {
 			t.Errorf("gone: %q", names(gone))
 		}
 		h.wantError(ch.Use("2026-11-25.3"), "by a way of its own", "l4d2ctl rollback RELEASE, after: rm ")
@@ -246,7 +247,7 @@ func TestPruneInterrupted(t *testing.T) {
 	h := five(t)
 	h.roll("2026-11-25.2")
 	h.crash("set aside", func(ch *Change) error {
-		_, err := ch.Prune([]instance.Name{"2026-11-25.5", "2026-11-25.4", "2026-11-25.3"}, 0)
+		_, err := ch.Prune(h.t.Context(), []instance.Name{"2026-11-25.5", "2026-11-25.4", "2026-11-25.3"}, 0)
 		return err
 	})
 	h.wantReleases(".2026-11-25.5.deleted", "2026-11-25", "2026-11-25.2", "2026-11-25.3", "2026-11-25.4")
@@ -268,7 +269,7 @@ func TestPruneWaitsForStarts(t *testing.T) {
 	go func() {
 		ch, err := h.Begin()
 		if err == nil {
-			_, err = ch.Prune([]instance.Name{"2026-11-25.5"}, 0)
+			_, err = ch.Prune(h.t.Context(), []instance.Name{"2026-11-25.5"}, 0)
 			ch.End()
 		}
 		done <- err
@@ -278,6 +279,14 @@ func TestPruneWaitsForStarts(t *testing.T) {
 		t.Fatalf("it did not wait: %v", err)
 	case <-time.After(200 * time.Millisecond):
 	}
+	t.Run("Ctrl-C", func(t *testing.T) {
+		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+		defer cancel()
+		ch := &Change{Catalog: h.Catalog}
+		if gone, err := ch.Prune(ctx, []instance.Name{"2026-11-25.5"}, 0); len(gone) != 0 || !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("gone: %q, %v", names(gone), err)
+		}
+	})
 	h.init("m", "2026-11-25.5") // meanwhile it gets pinned
 	must(t, start.Unlock())
 	must(t, <-done)
@@ -296,7 +305,7 @@ func TestPruneFollowsNothing(t *testing.T) {
 	must(t, unix.Mkfifo(filepath.Join(tree, "fifo"), 0o666))
 	h.roll("2026-11-25.4")
 	h.change(func(ch *Change) error {
-		_, err := ch.Prune([]instance.Name{"2026-11-25.5"}, 0)
+		_, err := ch.Prune(h.t.Context(), []instance.Name{"2026-11-25.5"}, 0)
 		return err
 	})
 	for _, name := range []string{"precious", "dir/precious"} {
@@ -310,7 +319,7 @@ func TestPruneFollowsNothing(t *testing.T) {
 	h.change(adopt(t, h))
 	must(t, os.Remove(h.Layout.Installation()))
 	h.change(func(ch *Change) error {
-		_, err := ch.Prune([]instance.Name{"2026-11-25"}, 0)
+		_, err := ch.Prune(h.t.Context(), []instance.Name{"2026-11-25"}, 0)
 		return err
 	})
 	h.wantReleases()
@@ -332,7 +341,7 @@ func TestPruneCrossesNoMount(t *testing.T) {
 	must(t, os.WriteFile(filepath.Join(point, "precious"), []byte("x"), 0o644))
 	ch, err := h.Begin()
 	must(t, err)
-	_, err = ch.Prune([]instance.Name{"2026-11-25.5"}, 0)
+	_, err = ch.Prune(h.t.Context(), []instance.Name{"2026-11-25.5"}, 0)
 	h.wantError(err, "something is mounted there", "")
 	ch.End()
 	if text, err := os.ReadFile(filepath.Join(moved, "precious")); string(text) != "x" || err != nil {
