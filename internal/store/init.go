@@ -12,6 +12,7 @@ import (
 	"l4d2-host/internal/advice"
 	"l4d2-host/internal/chain"
 	"l4d2-host/internal/instance"
+	"l4d2-host/internal/lockfile"
 	"l4d2-host/internal/spec"
 )
 
@@ -80,6 +81,11 @@ func (s *Store) apply(n instance.Name, file string, data []byte, allowed func() 
 	if err := allowed(); err != nil {
 		return Unchanged, err
 	}
+	kept, err := s.keepReleases(sp)
+	if err != nil {
+		return Unchanged, err
+	}
+	defer kept.Unlock()
 	if err := s.check(n, sp); err != nil {
 		return Unchanged, err
 	}
@@ -104,6 +110,19 @@ func (s *Store) apply(n instance.Name, file string, data []byte, allowed func() 
 		return result, fmt.Errorf("the instance is %s, but not cleared up: %w", result, err)
 	}
 	return result, nil
+}
+
+// keepReleases keeps the release that the spec names from being removed before
+// anybody can see that it is pinned.
+func (s *Store) keepReleases(sp *spec.Spec) (*lockfile.Lock, error) {
+	if sp.Release == "" {
+		return nil, nil
+	}
+	lock, err := lockfile.Share(s.Layout.ReleasesLock())
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil // there are no releases at all, which the check says
+	}
+	return lock, err
 }
 
 // file is one of the generated files.

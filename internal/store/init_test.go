@@ -1,6 +1,7 @@
 package store
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -8,7 +9,9 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"l4d2-host/internal/chain"
 	"l4d2-host/internal/instance"
+	"l4d2-host/internal/lockfile"
 	"l4d2-host/internal/privatens"
 )
 
@@ -197,6 +200,30 @@ func TestInitRescueCollision(t *testing.T) {
 	if _, env, err := s.Load("a"); err != nil || env.Port != 1 {
 		t.Errorf("the instance: %+v, %v", env, err)
 	}
+}
+
+// What removes releases waits until the instance's pin can be seen.
+func TestInitKeepsItsRelease(t *testing.T) {
+	s := newStore(t)
+	must(t, os.MkdirAll(s.Layout.ReleaseTree("r"), 0o755))
+	text, err := chain.Release{Chain: []instance.Name{"r"}}.Format()
+	must(t, err)
+	put(t, s.Layout.ReleaseFile("r"), string(text))
+	steps := 0
+	s.step = func(name string) {
+		steps++
+		if lock, err := lockfile.TryLock(s.Layout.ReleasesLock()); !errors.Is(err, lockfile.ErrHeld) {
+			t.Errorf("%s: %v", name, err)
+			must(t, lock.Unlock())
+		}
+	}
+	initialise(t, s, "a", "port: 1\nrelease: r\n", Created)
+	if steps == 0 {
+		t.Error("no steps")
+	}
+	lock, err := lockfile.TryLock(s.Layout.ReleasesLock())
+	must(t, err)
+	must(t, lock.Unlock())
 }
 
 // Init is killed at each of its steps: the instance is whole, and the next
