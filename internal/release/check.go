@@ -84,6 +84,9 @@ func (c *Catalog) checkOne(n instance.Name) error {
 	return nil
 }
 
+// lostFound is in the root of an ext4: e2fsck(8) needs it.
+const lostFound = "lost+found"
+
 // LeftOvers returns, each as an error with advice, what interrupted commands have
 // left. A command that is at work has not finished either.
 func (c *Catalog) LeftOvers() ([]error, error) {
@@ -106,7 +109,7 @@ func (c *Catalog) LeftOvers() ([]error, error) {
 			if _, err := os.Lstat(filepath.Join(path, nextFile)); err == nil {
 				add(filepath.Join(path, nextFile))
 			}
-		case !strings.HasPrefix(e.Name(), "."):
+		case !strings.HasPrefix(e.Name(), ".") && e.Name() != lostFound:
 			found = append(found, advice.With(fmt.Errorf("%q: it is no release", path), "move it elsewhere"))
 		}
 	}
