@@ -200,23 +200,17 @@ func onlyRoots(path string) error {
 		"chown root "+path+" && chmod go-w "+path)
 }
 
-// serverBinary is what the unit starts, in the game's root.
-const serverBinary = "srcds_linux"
-
-// checkInstallation looks for the game in any of the layers, the most likely
-// one first.
+// checkInstallation makes sure that there is a game to start.
 func (a *Activation) checkInstallation(s *stack) error {
-	for i := len(s.Lowers) - 1; i >= 0; i-- {
-		var st unix.Stat_t
-		err := unix.Fstatat(s.Lowers[i].FD, serverBinary, &st, unix.AT_SYMLINK_NOFOLLOW)
-		if err == nil {
-			return nil
-		}
-		if !errors.Is(err, unix.ENOENT) {
-			return layers.Explain(i, s.names[i], s.paths[i], fmt.Errorf("look for %s: %w", serverBinary, err))
-		}
+	var view layers.View
+	for i, lower := range s.Lowers {
+		view = append(view, &layers.Layer{Name: s.names[i], Path: s.paths[i], Dir: lower.FD})
 	}
-	return advice.With(fmt.Errorf("there is no game in %s: it has no %s", s.paths[len(s.paths)-1], serverBinary),
+	game, err := view.Game()
+	if err != nil || game != nil {
+		return err
+	}
+	return advice.With(fmt.Errorf("there is no game in %s: it has no %s", s.paths[len(s.paths)-1], layers.ServerBinary),
 		"install it with: l4d2ctl update (it runs steamcmd)")
 }
 

@@ -12,6 +12,7 @@ import (
 
 	"l4d2-host/internal/instance"
 	"l4d2-host/internal/journal"
+	"l4d2-host/internal/layers"
 	"l4d2-host/internal/mountinfo"
 	"l4d2-host/internal/overlay"
 	"l4d2-host/internal/privatens"
@@ -88,7 +89,7 @@ func newHost(t testing.TB) *host {
 func (h *host) game(dir string) {
 	h.t.Helper()
 	must(h.t, os.MkdirAll(filepath.Join(dir, "left4dead2/cfg"), 0o755))
-	must(h.t, os.WriteFile(filepath.Join(dir, serverBinary), []byte("#!"), 0o755))
+	must(h.t, os.WriteFile(filepath.Join(dir, layers.ServerBinary), []byte("#!"), 0o755))
 	must(h.t, os.WriteFile(filepath.Join(dir, "left4dead2/shared.txt"), []byte("installation"), 0o644))
 	h.own(dir)
 }

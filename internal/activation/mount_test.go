@@ -17,6 +17,7 @@ import (
 	"l4d2-host/internal/advice"
 	"l4d2-host/internal/chain"
 	"l4d2-host/internal/instance"
+	"l4d2-host/internal/layers"
 	"l4d2-host/internal/overlay"
 	"l4d2-host/internal/record"
 )
@@ -203,7 +204,7 @@ func TestRefusals(t *testing.T) {
 			[]string{"installation): no such directory"}, "",
 		},
 		"installation empty": {
-			func(h *host) { must(h.t, os.Remove(filepath.Join(h.Layout.Installation(), serverBinary))) },
+			func(h *host) { must(h.t, os.Remove(filepath.Join(h.Layout.Installation(), layers.ServerBinary))) },
 			[]string{"there is no game in", "srcds_linux"}, "steamcmd",
 		},
 		"ambiguous environment": {

@@ -11,6 +11,7 @@ import (
 
 	"l4d2-host/internal/chain"
 	"l4d2-host/internal/instance"
+	"l4d2-host/internal/layers"
 	"l4d2-host/internal/lockfile"
 )
 
@@ -123,7 +124,13 @@ func TestMountReleaseRefuses(t *testing.T) {
 			must(h.t, os.Rename(h.Layout.Release("r2"), h.Layout.Root()+"/r2"))
 			must(h.t, os.Symlink(h.Layout.Root()+"/r2", h.Layout.Release("r2")))
 		}, "not a directory that only root can write"},
-		"no game in it": {func(h *host) { must(h.t, os.Remove(h.Layout.ReleaseTree("r1")+"/"+serverBinary)) }, "there is no game in"},
+		"the game is deleted": {func(h *host) {
+			must(h.t, unix.Mknod(h.Layout.ReleaseTree("r3")+"/"+layers.ServerBinary, unix.S_IFCHR, 0))
+		}, "there is no game in"},
+		"the game is a directory": {func(h *host) {
+			must(h.t, os.Mkdir(h.Layout.ReleaseTree("r3")+"/"+layers.ServerBinary, 0o755))
+		}, "there is no game in"},
+		"no game in it": {func(h *host) { must(h.t, os.Remove(h.Layout.ReleaseTree("r1")+"/"+layers.ServerBinary)) }, "there is no game in"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			h := newHost(t)
@@ -146,6 +153,9 @@ func TestMountReleaseElsewhere(t *testing.T) {
 	must(t, unix.Mount("disk", disk, "tmpfs", 0, "mode=755"))
 	defer unix.Unmount(disk, unix.MNT_DETACH)
 	h.game(disk + "/game")
+	binary := disk + "/game/" + layers.ServerBinary
+	must(t, os.Rename(binary, binary+".real"))
+	must(t, os.Symlink(layers.ServerBinary+".real", binary)) // may be a link as well
 	must(t, os.WriteFile(disk+"/game/left4dead2/a", []byte("disk"), 0o644))
 	must(t, os.RemoveAll(h.Layout.ReleaseTree("r1")))
 	must(t, os.Symlink(disk+"/game", h.Layout.ReleaseTree("r1")))

@@ -75,6 +75,20 @@ func (v View) Lookup(name string) (Node, error) {
 	return n, nil
 }
 
+// ServerBinary is what the servers' unit starts, in the game's root.
+const ServerBinary = "srcds_linux"
+
+// Game returns what shows at ServerBinary, a file or an operator's link, or nil
+// where a server cannot be started from.
+func (v View) Game() (*Found, error) {
+	n, err := v.Lookup(ServerBinary)
+	top := n.Top()
+	if err != nil || top == nil || top.Type != File && top.Type != Symlink {
+		return nil, err
+	}
+	return top, nil
+}
+
 // Child returns what is at name in the directory dir, which may show nothing.
 func (v View) Child(dir Node, name string) (Node, error) {
 	n := Node{Path: path.Join(dir.Path, name), Hider: dir.Hider, HiderPath: dir.HiderPath}
