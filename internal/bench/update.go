@@ -180,7 +180,7 @@ func (u *updating) copy(from, to string) error {
 }
 
 func (u *updating) adopt() error {
-	ch, err := (&release.Catalog{Layout: u.layout, Owner: u.staging.Owner}).Begin()
+	ch, err := (&release.Catalog{Layout: u.layout}).Begin()
 	if err != nil {
 		return err
 	}

@@ -115,9 +115,6 @@ func (s *session) changeReleases() (*release.Change, error) {
 	if err != nil {
 		return nil, err
 	}
-	if c.Owner, err = s.LookUpOwner(); err != nil {
-		return nil, err
-	}
 	return c.Begin()
 }
 

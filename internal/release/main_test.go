@@ -10,7 +10,6 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"l4d2-host/internal/activation"
 	"l4d2-host/internal/advice"
 	"l4d2-host/internal/chain"
 	"l4d2-host/internal/instance"
@@ -46,7 +45,7 @@ func newHost(t *testing.T) *host {
 	layout, err := instance.NewLayout(filepath.Join(t.TempDir(), "root"))
 	must(t, err)
 	h := &host{t: t}
-	h.Catalog = &Catalog{Layout: layout, Owner: activation.Owner{UID: gameUID, GID: gameGID}, Say: func(format string, args ...any) {
+	h.Catalog = &Catalog{Layout: layout, Say: func(format string, args ...any) {
 		h.said.WriteString(strings.TrimSpace(strings.ReplaceAll(format, "%", "")) + "\n")
 		t.Logf(format, args...)
 	}}

@@ -43,14 +43,14 @@ func (h *host) init(n, release instance.Name) {
 func (h *host) mount(n instance.Name) {
 	h.t.Helper()
 	runtime.LockOSThread() // one way to mount changes the thread's working directory
-	a := activation.Activation{Layout: h.Layout, Name: n, Owner: h.Owner, Log: journal.New(os.Stderr, false)}
+	a := activation.Activation{Layout: h.Layout, Name: n, Owner: activation.Owner{UID: gameUID, GID: gameGID}, Log: journal.New(os.Stderr, false)}
 	must(h.t, a.Mount())
 	h.t.Cleanup(func() { unix.Unmount(h.Layout.Merged(n), unix.MNT_DETACH) })
 }
 
 func (h *host) unmount(n instance.Name) {
 	h.t.Helper()
-	a := activation.Activation{Layout: h.Layout, Name: n, Owner: h.Owner, Log: journal.New(os.Stderr, false)}
+	a := activation.Activation{Layout: h.Layout, Name: n, Owner: activation.Owner{UID: gameUID, GID: gameGID}, Log: journal.New(os.Stderr, false)}
 	must(h.t, a.Unmount())
 }
 
