@@ -30,7 +30,6 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"l4d2-host/internal/activation"
 	"l4d2-host/internal/advice"
 	"l4d2-host/internal/beneath"
 	"l4d2-host/internal/chain"
@@ -57,8 +56,7 @@ type Release struct {
 // Catalog is the releases of one root.
 type Catalog struct {
 	Layout instance.Layout
-	Owner  activation.Owner // the game's user
-	Store  *store.Store     // tells which instances are pinned; needed by Uses and Prune
+	Store  *store.Store // tells which instances are pinned; needed by Uses and Prune
 	// Say is told what was healed or removed, in words; it may be nil.
 	Say func(format string, args ...any)
 

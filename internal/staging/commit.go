@@ -117,19 +117,13 @@ func (s *Staging) openUpper(dir int) (*layers.Layer, error) {
 	return &layers.Layer{Name: upperDir, Path: s.Layout.Staging() + "/" + upperDir, Dir: fd}, nil
 }
 
-// serverBinary is what the servers' unit starts, in the game's root.
-const serverBinary = "srcds_linux"
-
-// hasGame makes sure that a release can be started from.
+// hasGame makes sure that a release can be started from. steamcmd makes no link.
 func hasGame(view layers.View) error {
-	n, err := view.Lookup(serverBinary)
-	if err != nil {
-		return err
+	game, err := view.Game()
+	if err == nil && (game == nil || game.Type != layers.File) {
+		err = fmt.Errorf("steamcmd says that it is done, but there is no game: it has no %s", layers.ServerBinary)
 	}
-	if top := n.Top(); top == nil || top.Type != layers.File {
-		return fmt.Errorf("steamcmd says that it is done, but there is no game: it has no %s", serverBinary)
-	}
-	return nil
+	return err
 }
 
 // appsDir is where steamcmd keeps its own state in what it updates.

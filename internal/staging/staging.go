@@ -91,7 +91,7 @@ func (s *Staging) change(ctx context.Context, patience time.Duration) (*release.
 }
 
 func (s *Staging) catalog() *release.Catalog {
-	return &release.Catalog{Layout: s.Layout, Owner: s.Owner, Say: s.Log.Info}
+	return &release.Catalog{Layout: s.Layout, Say: s.Log.Info}
 }
 
 // Staged is what Stage has prepared.
