@@ -21,9 +21,9 @@ Written by ` + "`go test ./internal/kernel -update`" + `, which runs the tests o
 packages in virtual machines: ` + "%s" + `. Some of the first
 are run once more with the kernel's defaults for overlays changed. The oldest and
 the newest alone run those that are about what can lie in a directory, and some
-of the packages release and staging. Without -update, the same test fails when a kernel does not pass them all, or when the
-list of series or the method of one changes. The exact versions and the numbers
-are those of the last update.
+of the packages release and staging. Without -update, the same test fails when a
+kernel does not pass them all, or when the list of series or the method of one
+changes. The exact versions and the numbers are those of the last update.
 
 - **Method** is what a mount uses by itself: fsopen(2), or
   mount(2).

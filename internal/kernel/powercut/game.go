@@ -19,7 +19,7 @@ import (
 
 func (w *worker) catalog() *release.Catalog {
 	return &release.Catalog{
-		Layout: w.layout, Owner: activation.Owner{UID: uid, GID: gid}, Store: w.store,
+		Layout: w.layout, Store: w.store,
 		Say: journal.New(os.Stdout, false).Info,
 	}
 }
@@ -265,7 +265,7 @@ func (w *worker) prune() error {
 			w.say("begin", buildName(build), count[build])
 			names, builds = append(names, u.Name), append(builds, build)
 		}
-		gone, err := ch.Prune(names, 0)
+		gone, err := ch.Prune(context.Background(), names, 0)
 		if err == nil && len(gone) != len(names) {
 			err = fmt.Errorf("%d of %d releases were removed", len(gone), len(names))
 		}
