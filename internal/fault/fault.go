@@ -1,7 +1,7 @@
 // Package fault holds no code but its tests: they run the real l4d2-overlay,
-// l4d2ctl and l4d2-update under strace, which kills them before one system call, or makes that
-// call fail, one call after the other; and then look at what is left on disk
-// and mounted, and whether the next run puts it right.
+// l4d2ctl and l4d2-update under strace, which kills them before one system call,
+// or makes that call fail, one call after the other; and then look at what is
+// left on disk and mounted, and whether the next run puts it right.
 //
 // Only the first thread is traced, so that the Nth call of a name is the same
 // one in every run: all do all their work there. l4d2-overlay and l4d2-update say
