@@ -40,4 +40,13 @@ func TestWorkflow(t *testing.T) {
 			t.Errorf("job %s does not run %s", job, want)
 		}
 	}
+	script, err := os.ReadFile("../.ci/run")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, target := range []string{"make test", "make demo"} {
+		if !strings.Contains(string(script), target) {
+			t.Errorf(".ci/run does not run %s", target)
+		}
+	}
 }
