@@ -95,9 +95,9 @@ func cutPower(t *testing.T, k Kernel, disk string, l *ledger, random *rand.Rand)
 	lines := 1 + random.IntN(150)
 	delay := time.Duration(random.IntN(15_000)) * time.Microsecond
 	releases := random.IntN(2) == 0
-	if releases { // these do more between two lines
+	if releases { // these do more between two lines, or nothing after the last
 		lines = 1 + random.IntN(40)
-		delay *= 6
+		delay *= time.Duration(2 * random.IntN(4))
 	}
 	results, err := Boot(ctx, k, Payload{
 		Commands: [][]string{{"powercut", strconv.FormatUint(random.Uint64(), 10)}},

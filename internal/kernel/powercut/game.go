@@ -135,7 +135,7 @@ func (w *worker) sayCurrent() error {
 
 // game is one thing that happens to the game.
 func (w *worker) game() error {
-	switch w.random.IntN(8) {
+	switch w.random.IntN(6) {
 	case 0:
 		return w.rollback()
 	case 1:
