@@ -48,7 +48,7 @@ var arch = sync.OnceValue(func() string {
 		return "386"
 	}
 	fmt.Fprintln(os.Stderr, "standin: 32-bit programs do not run on this kernel: the stand-ins of the game and of steamcmd are 64-bit ones here; "+
-		"TestLimits of internal/systemtest runs the 32-bit one, in a virtual machine")
+		"TestLimits of internal/limittest runs the 32-bit one, in a virtual machine")
 	return "amd64"
 })
 
