@@ -61,7 +61,7 @@ func main() {
 	inside := flag.String("inside", "", "for the program's own use: the section to run in this process")
 	flag.StringVar(&b.helper, "helper", "build/l4d2-overlay", "the helper to measure")
 	flag.StringVar(&b.dir, "dir", "build", "`directory` on the file system to measure")
-	flag.IntVar(&b.updateMiB, "update-mib", 256, "`MiB` of the game that the section update updates; 2048 for the record")
+	flag.IntVar(&b.updateMiB, "update-mib", 2048, "`MiB` of the game that the section update updates")
 	flag.IntVar(&b.runs, "runs", 51, "runs of everything that is quick")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGINT, unix.SIGTERM)

@@ -34,7 +34,8 @@ func (u *updated) followed(names ...string) {
 	u.t.Helper()
 	begin := func() {
 		u.valve("UPDATE_FAILS=hang")
-		u.sh("setsid l4d2ctl update --apply >/root/apply.log 2>&1 &")
+		// A terminal's end is ignored by what was started so, tests under nohup too.
+		u.sh("setsid env --default-signal=HUP l4d2ctl update --apply >/root/apply.log 2>&1 &")
 		u.hangs()
 	}
 	begin()

@@ -59,13 +59,14 @@ func TestRollingRestart(t *testing.T) {
 		h.t.Cleanup(func() { h.sh("l4d2ctl delete --yes roll5") })
 
 		// The terminal goes while it waits.
-		h.sh("setsid -w timeout --signal=HUP 600 l4d2ctl restart --when-empty --warn '{time} %%s $HOME' --within 5h %s roll5 >/root/roll.log 2>&1 & echo $! >/root/roll.pid", strings.Join(names, " "))
+		h.sh("setsid -w env --default-signal=HUP timeout --signal=HUP 600 l4d2ctl restart --when-empty --warn '{time} %%s $HOME' --within 5h %s roll5 >/root/roll.log 2>&1 & echo $! >/root/roll.pid", strings.Join(names, " "))
 		h.eventually("the one with bots alone is restarted", func() bool { return h.show("roll2", "MainPID") != fmt.Sprint(pids["roll2"]) })
 		h.eventually("it is seen to wait", func() bool {
 			return strings.Contains(h.sh("cat /root/roll.log"), "roll3: waiting: nobody plays by its answer to a query, but 1 by its console") &&
 				h.rolling().states() == "waiting restarted waiting waiting"
 		})
 		h.sh("kill -HUP $(pgrep -f '^l4d2ctl restart --when-empty --warn')")
+		h.eventually("l4d2ctl is gone", func() bool { return h.sh("pgrep -f '^l4d2ctl restart --when-empty --warn' || true") == "" })
 		if v := h.rolling(); !v.Running || v.Servers[0].Players == nil || *v.Servers[0].Players != 3 || v.Servers[1].At == nil || v.Deadline == nil {
 			t.Errorf("%+v", v)
 		}
