@@ -7,7 +7,6 @@ import (
 	"io"
 	"os"
 	"os/signal"
-	"runtime"
 	"syscall"
 
 	"l4d2-host/internal/activation"
@@ -29,10 +28,6 @@ and after the game. To start and stop an instance, use systemctl or l4d2ctl.
 The instances lie below /var/lib/l4d2, or $L4D2_ROOT.
 Exit status: 0 done, 1 failed, 2 wrong usage.
 `
-
-// Joining a mount namespace and changing the working directory alone are done
-// on one thread; the rest must follow on the same.
-func init() { runtime.LockOSThread() }
 
 func main() {
 	// A stop during the start signals this step too. It ends by itself in
@@ -79,7 +74,7 @@ func act(verb, arg string, log *journal.Log) error {
 	if os.Geteuid() != 0 {
 		return advice.With(fmt.Errorf("this must run as root"), "start the instance with: sudo systemctl start l4d2@"+arg)
 	}
-	a := activation.Activation{Layout: layout, Name: name, Log: log}
+	a := activation.Activation{Layout: layout, Name: name, Alone: true, Log: log}
 	if err := mountns.Join(); err != nil {
 		return err
 	}

@@ -10,7 +10,6 @@ import (
 	"io"
 	"os"
 	"os/signal"
-	"runtime"
 	"syscall"
 
 	"github.com/coreos/go-systemd/v22/daemon"
@@ -36,10 +35,6 @@ l4d2ctl update or systemctl start l4d2-update.
 The game lies below /var/lib/l4d2, or $L4D2_ROOT.
 Exit status: 0 done, 1 failed, 2 wrong usage.
 `
-
-// Joining a mount namespace and changing the working directory alone are done
-// on one thread; the rest must follow on the same.
-func init() { runtime.LockOSThread() }
 
 func main() { os.Exit(run(os.Args[1:], os.Stdout)) }
 

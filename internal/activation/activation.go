@@ -12,8 +12,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os/user"
-	"strconv"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -26,27 +24,6 @@ import (
 	"l4d2-host/internal/record"
 )
 
-// Owner is who the game runs as.
-type Owner struct{ UID, GID int }
-
-// LookUpOwner returns the system user that the packages make.
-func LookUpOwner() (Owner, error) {
-	u, err := user.Lookup(instance.User)
-	if unknown := user.UnknownUserError(instance.User); err != nil && !errors.Is(err, unknown) {
-		return Owner{}, fmt.Errorf("look up user %s: %w", instance.User, err)
-	}
-	if err != nil {
-		return Owner{}, advice.With(fmt.Errorf("there is no user %s on this system", instance.User),
-			"run systemd-sysusers, or install the package again")
-	}
-	uid, err := strconv.Atoi(u.Uid)
-	if err != nil {
-		return Owner{}, err
-	}
-	gid, err := strconv.Atoi(u.Gid)
-	return Owner{uid, gid}, err
-}
-
 // Activation is one instance that is to be brought up or down.
 type Activation struct {
 	Layout instance.Layout
@@ -54,16 +31,19 @@ type Activation struct {
 	Owner  Owner
 	Method overlay.Method // Auto, but for tests
 	Ended  *record.End    // for Unmount: how the run ended that it comes after, if any
-	Log    *journal.Log
+	// Alone says that the process does nothing else: with many layers the
+	// goroutine is then bound to a thread with descriptors of its own.
+	Alone bool
+	Log   *journal.Log
 }
 
 // source names the mount in mountinfo, so that a left-over of ours is known
 // from anything else.
 func (a *Activation) source() string { return "l4d2:" + string(a.Name) }
 
-// Mount mounts the instance and puts its server.cfg in place. The calling
-// goroutine must be locked to a thread in the mount namespace to mount in. On
-// an error nothing of this run is mounted.
+// Mount mounts the instance and puts its server.cfg in place, in the mount
+// namespace of the calling thread. For the working directory see package
+// overlay. On an error nothing of this run is mounted.
 func (a *Activation) Mount() (err error) {
 	defer func() { err = a.adviseDisk(err) }()
 	if _, err := unixLstat(a.Layout.Instance(a.Name)); errors.Is(err, fs.ErrNotExist) {
@@ -130,7 +110,7 @@ func (a *Activation) mount(dir int, target overlay.Target, env instance.Env, con
 	if err := a.complete(m, config); err != nil {
 		return errors.Join(err, m.Abandon())
 	}
-	a.warnUnwritable(m.Root, stack)
+	a.warnUnwritable(stack)
 	if err := m.Attach(); err != nil {
 		return errors.Join(err, m.Abandon())
 	}

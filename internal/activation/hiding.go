@@ -74,12 +74,8 @@ func (a *Activation) hiding(s stack) ([]string, error) {
 	ctx, done := context.WithTimeout(context.Background(), hidingTime)
 	defer done()
 	upper := &layers.Layer{Name: layers.UpperName, Path: a.Layout.Upper(a.Name), Dir: s.Upper}
-	lowers := make(layers.View, len(s.Lowers))
-	for i, lower := range s.Lowers {
-		lowers[i] = &layers.Layer{Name: s.names[i], Path: s.paths[i], Dir: lower.FD}
-	}
 	var paths []string
-	err := layers.Newer(ctx, upper, lowers, hidingNames, func(f layers.Stale) error {
+	err := layers.Newer(ctx, upper, s.view(), hidingNames, func(f layers.Stale) error {
 		same, err := layers.SameContent(ctx, f.Path, f.Upper, f.Newer)
 		if err == nil && !same {
 			paths = append(paths, quoted(f.Path))

@@ -40,7 +40,7 @@ func (a *Activation) inspectLayers(env instance.Env) error {
 	if err := a.openLayers(&s, env.Lowers); err != nil {
 		return err
 	}
-	return a.checkWritable(s, s.merged)
+	return a.checkWritable(s)
 }
 
 func (a *Activation) inspect(dir int, env instance.Env) []error {
@@ -58,13 +58,13 @@ func (a *Activation) inspect(dir int, env instance.Env) []error {
 		return []error{err}
 	}
 	if s.Upper < 0 || s.Work < 0 {
-		return some(overlay.CheckPlace(dir), a.checkWritable(s, s.merged))
+		return some(overlay.CheckPlace(dir), a.checkWritable(s))
 	}
 	var used error
 	if occupant == nil {
 		_, used = a.checkUnused(s.Work, s.Upper)
 	}
-	return some(s.explain(s.Check(target)), used, a.checkWritable(s, s.merged))
+	return some(s.explain(s.Check(target)), used, a.checkWritable(s))
 }
 
 func some(errs ...error) []error {

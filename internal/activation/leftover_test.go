@@ -6,7 +6,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
@@ -17,6 +16,7 @@ import (
 	"l4d2-host/internal/advice"
 	"l4d2-host/internal/journal"
 	"l4d2-host/internal/overlay"
+	"l4d2-host/internal/privatens"
 )
 
 // sitIn starts a process with its working directory in dir.
@@ -262,7 +262,7 @@ func TestTwoAtOnce(t *testing.T) {
 		a := *h.Activation
 		a.Log = journal.New(io.Discard, false)
 		go func() {
-			runtime.LockOSThread()
+			privatens.LockThread()
 			done <- a.Mount()
 		}()
 	}

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"testing"
 
@@ -65,7 +64,7 @@ func eachMethod(t *testing.T, f func(t *testing.T, h *host)) {
 func newHost(t testing.TB) *host {
 	t.Helper()
 	privatens.Need(t)
-	runtime.LockOSThread() // the thread's working directory is changed
+	privatens.LockThread()
 	layout, err := instance.NewLayout(filepath.Join(t.TempDir(), "root"))
 	must(t, err)
 	h := &host{t: t, said: new(strings.Builder)}

@@ -23,3 +23,24 @@ func TestNoUser(t *testing.T) {
 		t.Errorf("hint %q", advice.For(err))
 	}
 }
+
+func TestFindOwner(t *testing.T) {
+	for _, tt := range []struct {
+		passwd string
+		want   Owner
+		found  bool
+	}{
+		{"l4d2:x:990:991::/:/bin/false\n", Owner{990, 991}, true},
+		{"root:x:0:0::/:/bin/sh\nnot-l4d2:x:1:1::/:\nl4d2:x:990:991::/:/bin/false\nl4d2:x:5:5::/:", Owner{990, 991}, true},
+		{"root:x:0:0:\nxl4d2:x:1:2::/:/bin/sh", Owner{}, false},
+		{"l4d22:x:1:2::/:/bin/sh", Owner{}, false},
+		{"l4d2:x:1:2:/:/bin/sh", Owner{}, false},
+		{"l4d2:x:-1:2::/:/bin/sh", Owner{}, false},
+		{"l4d2:x:1:99999999999::/:/bin/sh", Owner{}, false},
+		{"", Owner{}, false},
+	} {
+		if got, found := findOwner(tt.passwd); found != tt.found || found && got != tt.want {
+			t.Errorf("%q: %v, %v", tt.passwd, got, found)
+		}
+	}
+}

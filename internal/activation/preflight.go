@@ -20,24 +20,21 @@ var writtenDirs = []string{".", "left4dead2", "left4dead2/cfg", "left4dead2/addo
 var ErrUnwritable = errors.New("the game's user cannot write there")
 
 // warnUnwritable warns of the first directory that the game's user cannot write
-// to in the tree whose root is given. It is no reason to refuse the start: the
-// game runs, and fails at what it wants to keep. Only the few directories that
-// matter to all are looked at, in the finished tree: there an owner counts, not
-// in a layer that others cover, and the cost does not grow with the layers.
-func (a *Activation) warnUnwritable(root int, s stack) {
-	err := a.checkWritable(s, func(name string) (st unix.Stat_t, found bool) {
-		return st, unix.Fstatat(root, name, &st, unix.AT_SYMLINK_NOFOLLOW) == nil
-	})
-	if err != nil {
+// to. It is no reason to refuse the start: the game runs, and fails at what it
+// wants to keep.
+func (a *Activation) warnUnwritable(s stack) {
+	if err := a.checkWritable(s); err != nil {
 		a.Log.Warn("%v: %s", err, advice.For(err))
 	}
 }
 
-// checkWritable returns an error about the first such directory; look returns
-// what name is in the merged tree.
-func (a *Activation) checkWritable(s stack, look func(name string) (unix.Stat_t, bool)) error {
+// checkWritable returns an error about the first such directory. Only the few
+// that matter to all are looked at, as they are in the finished tree, where the
+// topmost layer's owner counts; but in the layers, as a look at a directory
+// through the overlay is one at all that are merged into it.
+func (a *Activation) checkWritable(s stack) error {
 	for _, name := range writtenDirs {
-		st, found := look(name)
+		st, found := s.merged(name)
 		if !found || st.Mode&unix.S_IFMT != unix.S_IFDIR || a.Owner.CanWrite(st) {
 			continue
 		}

@@ -130,9 +130,18 @@ func copyConfig(root int) error {
 	return beneath.WriteFile(cfg, "server.cfg", beneath.File{Data: []byte("hostname bench\n"), Mode: 0o640, GID: gameID})
 }
 
+// lockThread gives the goroutine a thread with a working directory of its own,
+// as a mount needs it in a program that does more (package overlay).
+func lockThread() error {
+	runtime.LockOSThread()
+	return unix.Unshare(unix.CLONE_FS)
+}
+
 // writeWhere shows where the helper's time goes.
 func (b *bench) writeWhere(out io.Writer, w *world, here *launcher, starts times) error {
-	runtime.LockOSThread() // mount namespace and working directory are the thread's
+	if err := lockThread(); err != nil {
+		return err
+	}
 	methods := []overlay.Method{overlay.FSContext, overlay.Classic}
 	all := map[overlay.Method]times{}
 	for _, m := range methods {

@@ -8,7 +8,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -33,7 +32,9 @@ const (
 // benchUpdate measures what a new state of the game costs that differs in 1 % of
 // its bytes: as a release over the present one, and as a changed copy.
 func benchUpdate(b *bench, out io.Writer) error {
-	runtime.LockOSThread() // the mount is made with its own working directory
+	if err := lockThread(); err != nil {
+		return err
+	}
 	layout, err := instance.NewLayout(filepath.Join(b.dir, "root"))
 	if err != nil {
 		return err

@@ -1,8 +1,9 @@
-// Package envfile writes and reads environment files that two readers must
-// understand alike: systemd (EnvironmentFile=) and the privileged helper
-// (godotenv). It also models how systemd splits a lone $NAME in ExecStart=.
+// Package envfile writes and reads environment files that all their readers
+// must understand alike: systemd (EnvironmentFile=), godotenv, which stands for
+// scripts of the operator's (package dotenv), and this package itself, for the
+// privileged helper. It also models how systemd splits a lone $NAME in ExecStart=.
 //
-// The two readers disagree on `$NAME`, trailing comments, `;` lines, `export`,
+// The other two disagree on `$NAME`, trailing comments, `;` lines, `export`,
 // line continuation and on quotes and backslashes at the end of a value. So
 // the package writes only what both read alike, and refuses to read what they
 // would read differently. It is no reader for env files at large, and knows

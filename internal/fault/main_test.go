@@ -5,6 +5,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
+	"strings"
 	"testing"
 )
 
@@ -47,7 +49,9 @@ const (
 	updateProgram  = "l4d2-update"
 )
 
-// locked is added to l4d2ctl: without it the main goroutine moves from thread
+var programs = []string{helperProgram, controlProgram, updateProgram}
+
+// locked is added to each program: without it the main goroutine moves from thread
 // to thread, and the Nth call of a thread is another one in every run.
 const locked = `package main
 
@@ -66,8 +70,16 @@ func compile(t *testing.T, dir string) {
 	extra := filepath.Join(dir, "locked.go")
 	write(extra, locked, 0o600)
 	overlay := filepath.Join(dir, "overlay.json")
-	write(overlay, `{"Replace": {"`+root+`/cmd/l4d2ctl/locked.go": "`+extra+`"}}`, 0o600)
-	cmd := exec.Command("go", "build", "-overlay", overlay, "-o", dir+"/", "./cmd/"+helperProgram, "./cmd/"+controlProgram, "./cmd/"+updateProgram)
+	var replace []string
+	for _, program := range programs {
+		replace = append(replace, strconv.Quote(root+"/cmd/"+program+"/locked.go")+": "+strconv.Quote(extra))
+	}
+	write(overlay, `{"Replace": {`+strings.Join(replace, ", ")+`}}`, 0o600)
+	args := []string{"build", "-overlay", overlay, "-o", dir + "/"}
+	for _, program := range programs {
+		args = append(args, "./cmd/"+program)
+	}
+	cmd := exec.Command("go", args...)
 	cmd.Dir = root
 	// Static, as they are shipped: this os/user reads /etc/passwd itself.
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")

@@ -3,14 +3,10 @@ package instance
 import (
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
-	"os"
 	"slices"
 	"strconv"
 	"strings"
-
-	"golang.org/x/sys/unix"
 
 	"l4d2-host/internal/envfile"
 )
@@ -162,7 +158,7 @@ func checkLowers(lowers []string) error {
 	return nil
 }
 
-var errLastLayer = fmt.Errorf("the last layer must be %q or %s/NAME", InstallationLayer, ReleasesDir)
+var errLastLayer = errors.New("the last layer must be \"" + InstallationLayer + "\" or " + ReleasesDir + "/NAME")
 
 // ReadEnv reads the instance.env of n. The error is fs.ErrNotExist when there
 // is no such instance; a symbolic link or anything else but a regular file is
@@ -177,33 +173,4 @@ func ReadEnv(l Layout, n Name) (Env, error) {
 		return Env{}, err
 	}
 	return ParseEnv(path, data)
-}
-
-// ReadFile returns the contents of a regular file of at most limit bytes; the
-// last element of path may be no symbolic link.
-func ReadFile(path string, limit int) ([]byte, error) {
-	// O_NONBLOCK: opening a FIFO must not wait for a writer.
-	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
-	if errors.Is(err, unix.ELOOP) {
-		return nil, fmt.Errorf("%s: a symbolic link, not a regular file", path)
-	}
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
-		return nil, err
-	}
-	if !info.Mode().IsRegular() {
-		return nil, fmt.Errorf("%s: not a regular file", path)
-	}
-	data, err := io.ReadAll(io.LimitReader(f, int64(limit)+1))
-	if err != nil {
-		return nil, err
-	}
-	if len(data) > limit {
-		return nil, fmt.Errorf("%s: longer than %d bytes", path, limit)
-	}
-	return data, nil
 }

@@ -7,7 +7,6 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strconv"
 	"strings"
 	"testing"
@@ -31,7 +30,7 @@ func must(t testing.TB, err error) {
 func place(t *testing.T) string {
 	t.Helper()
 	privatens.Need(t)
-	runtime.LockOSThread() // one way to mount changes the thread's working directory
+	privatens.LockThread()
 	dir := t.TempDir()
 	must(t, unix.Mount("tmpfs", dir, "tmpfs", 0, ""))
 	t.Cleanup(func() { unix.Unmount(dir, unix.MNT_DETACH) })

@@ -112,19 +112,28 @@ func absent(err error) bool {
 // Stat returns what the layer has at name, a path relative to its root ("."
 // is the root itself). The error is fs.ErrNotExist where it has nothing.
 func (l *Layer) Stat(name string) (Entry, error) {
+	e, found, err := l.look(name)
+	if err == nil && !found {
+		err = l.fail("look up", name, fs.ErrNotExist)
+	}
+	return e, err
+}
+
+// look is Stat without an error, which costs more than the look, where there is
+// nothing.
+func (l *Layer) look(name string) (e Entry, found bool, err error) {
 	fd, err := l.open(name, unix.O_PATH|unix.O_NOFOLLOW)
+	if absent(err) {
+		return Entry{}, false, nil
+	}
 	if err != nil {
-		if absent(err) {
-			err = fs.ErrNotExist
-		}
-		return Entry{}, l.fail("look up", name, err)
+		return Entry{}, false, l.fail("look up", name, err)
 	}
 	defer unix.Close(fd)
-	e, err := describe(fd)
-	if err != nil {
-		return Entry{}, l.fail("look at", name, err)
+	if e, err = describe(fd); err != nil {
+		return Entry{}, false, l.fail("look at", name, err)
 	}
-	return e, nil
+	return e, true, nil
 }
 
 // describe looks at an O_PATH descriptor.

@@ -81,12 +81,22 @@ const ServerBinary = "srcds_linux"
 // Game returns what shows at ServerBinary, a file or an operator's link, or nil
 // where a server cannot be started from.
 func (v View) Game() (*Found, error) {
-	n, err := v.Lookup(ServerBinary)
-	top := n.Top()
-	if err != nil || top == nil || top.Type != File && top.Type != Symlink {
-		return nil, err
+	// In the root, which is merged from all layers, whatever the topmost that has
+	// the name has there is what shows. One system call for each layer: every
+	// start of a server looks.
+	for _, l := range v {
+		e, found, err := l.look(ServerBinary)
+		if err != nil {
+			return nil, err
+		}
+		if found && (e.Type == File || e.Type == Symlink) {
+			return &Found{l, e}, nil
+		}
+		if found {
+			return nil, nil
+		}
 	}
-	return top, nil
+	return nil, nil
 }
 
 // Child returns what is at name in the directory dir, which may show nothing.

@@ -9,13 +9,15 @@ package lockfile
 import (
 	"errors"
 	"fmt"
-	"os"
+	"io/fs"
 
 	"golang.org/x/sys/unix"
+
+	"l4d2-host/internal/rawio"
 )
 
 // Lock is a lock that is held.
-type Lock struct{ file *os.File }
+type Lock struct{ fd int }
 
 // TryLock takes the lock of the file at path, which it makes (mode 0600) if it
 // is missing; its directory must exist. It returns ErrHeld when another
@@ -34,13 +36,12 @@ var ErrHeld = errors.New("another process holds the lock")
 
 func lock(path string, how int) (*Lock, error) {
 	for {
-		f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW, 0o600)
+		fd, err := rawio.Open(path, unix.O_RDWR|unix.O_CREAT|unix.O_NOFOLLOW, 0o600)
 		if err != nil {
 			return nil, err
 		}
-		l := &Lock{f}
-		if err := flock(f, how); err != nil {
-			f.Close()
+		if err := flock(fd, how); err != nil {
+			unix.Close(fd)
 			if errors.Is(err, unix.EWOULDBLOCK) {
 				err = ErrHeld
 			}
@@ -48,26 +49,28 @@ func lock(path string, how int) (*Lock, error) {
 		}
 		// Whoever held it may have removed the file (the instance was deleted):
 		// then this lock guards nothing, and the next one at this path is free.
-		if same, err := l.guards(path); err != nil {
-			f.Close()
-			return nil, err
-		} else if same {
-			return l, nil
+		same, err := guards(fd, path)
+		if err == nil && same {
+			return &Lock{fd}, nil
 		}
-		f.Close()
+		unix.Close(fd)
+		if err != nil {
+			return nil, &fs.PathError{Op: "stat", Path: path, Err: err}
+		}
 	}
 }
 
-func (l *Lock) guards(path string) (bool, error) {
-	held, err := l.file.Stat()
-	if err != nil {
+// guards reports whether the file at path still is the one open as fd.
+func guards(fd int, path string) (bool, error) {
+	var held, now unix.Stat_t
+	if err := unix.Fstat(fd, &held); err != nil {
 		return false, err
 	}
-	now, err := os.Lstat(path)
-	if errors.Is(err, os.ErrNotExist) {
+	err := unix.Lstat(path, &now)
+	if errors.Is(err, unix.ENOENT) {
 		return false, nil
 	}
-	return err == nil && os.SameFile(held, now), err
+	return err == nil && held.Dev == now.Dev && held.Ino == now.Ino, err
 }
 
 // Unlock gives the lock back; it may be nil.
@@ -75,12 +78,12 @@ func (l *Lock) Unlock() error {
 	if l == nil {
 		return nil
 	}
-	return l.file.Close()
+	return unix.Close(l.fd)
 }
 
-func flock(f *os.File, how int) error {
+func flock(fd, how int) error {
 	for {
-		if err := unix.Flock(int(f.Fd()), how); !errors.Is(err, unix.EINTR) {
+		if err := unix.Flock(fd, how); !errors.Is(err, unix.EINTR) {
 			return err
 		}
 	}

@@ -51,7 +51,7 @@ func TestRemovedWhileWaiting(t *testing.T) {
 	first.Unlock()
 	l := <-got
 	defer l.Unlock()
-	if same, err := l.guards(path); err != nil || !same {
+	if same, err := guards(l.fd, path); err != nil || !same {
 		t.Errorf("the lock taken does not guard %s: %v", path, err)
 	}
 }

@@ -8,9 +8,13 @@ package mountinfo
 import (
 	"bytes"
 	"fmt"
-	"io"
-	"os"
+	"io/fs"
+	"math"
 	"strconv"
+
+	"golang.org/x/sys/unix"
+
+	"l4d2-host/internal/rawio"
 )
 
 // Mount is one line of proc_pid_mountinfo(5).
@@ -22,36 +26,66 @@ type Mount struct {
 	Source       string
 }
 
-// Self returns the mounts of the calling thread's mount namespace. That is
-// the process's own only until a thread joins another one.
-func Self() ([]Mount, error) { return readFile("/proc/thread-self/mountinfo") }
+// self is of the calling thread's mount namespace. That is the process's own
+// only until a thread joins another one.
+const self = "/proc/thread-self/mountinfo"
+
+// Self returns the mounts of the calling thread's mount namespace.
+func Self() ([]Mount, error) { return readFile(self) }
 
 // PID returns the mounts in the namespace of process pid.
 func PID(pid int) ([]Mount, error) {
 	return readFile("/proc/" + strconv.Itoa(pid) + "/mountinfo")
 }
 
-func readFile(path string) ([]Mount, error) {
-	f, err := os.Open(path)
+// Find returns the mount id of the calling thread's mount namespace, or nil if
+// it is not there.
+func Find(id uint64) (*Mount, error) {
+	data, err := contents(self)
 	if err != nil {
 		return nil, err
 	}
-	defer f.Close()
-	mounts, err := Read(f)
+	start := []byte(strconv.FormatUint(id, 10) + " ")
+	for line := range bytes.Lines(data) {
+		if bytes.HasPrefix(line, start) {
+			m, err := parse(bytes.TrimSuffix(line, []byte{'\n'}))
+			if err != nil {
+				return nil, fmt.Errorf("%s: %w", self, err)
+			}
+			return &m, nil
+		}
+	}
+	return nil, nil
+}
+
+func readFile(path string) ([]Mount, error) {
+	data, err := contents(path)
+	if err != nil {
+		return nil, err
+	}
+	mounts, err := Parse(data)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	return mounts, nil
 }
 
-// Read parses r, in the order of its lines.
-func Read(r io.Reader) ([]Mount, error) {
-	// The kernel makes the text anew for each read: the fewer, the better.
-	buf := bytes.NewBuffer(make([]byte, 0, 64<<10))
-	if _, err := buf.ReadFrom(r); err != nil {
+func contents(path string) ([]byte, error) {
+	fd, err := rawio.Open(path, unix.O_RDONLY, 0)
+	if err != nil {
 		return nil, err
 	}
-	data := buf.Bytes()
+	defer unix.Close(fd)
+	// The kernel makes the text anew for each read: the fewer, the better.
+	data, err := rawio.ReadAll(fd, 64<<10, math.MaxInt)
+	if err != nil {
+		return nil, &fs.PathError{Op: "read", Path: path, Err: err}
+	}
+	return data, nil
+}
+
+// Parse reads the contents of such a file, in the order of its lines.
+func Parse(data []byte) ([]Mount, error) {
 	var mounts []Mount
 	for number := 1; len(data) > 0; number++ {
 		line, rest, _ := bytes.Cut(data, []byte{'\n'})

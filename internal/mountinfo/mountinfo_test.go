@@ -8,7 +8,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-func TestRead(t *testing.T) {
+func TestParse(t *testing.T) {
 	long := strings.Repeat("/a/layer:", 20_000)
 	for _, tt := range []struct {
 		name, text string
@@ -32,17 +32,17 @@ func TestRead(t *testing.T) {
 			[]Mount{{36, 35, 0, 7, "/", "/m", "overlay", "l4d2:a"}, {37, 35, 0, 8, "/", "/n", "tmpfs", "tmpfs"}},
 		},
 	} {
-		got, err := Read(strings.NewReader(tt.text))
+		got, err := Parse([]byte(tt.text))
 		if diff := cmp.Diff(tt.want, got); err != nil || diff != "" {
 			t.Errorf("%s: %v %s", tt.name, err, diff)
 		}
 	}
 }
 
-func TestReadBad(t *testing.T) {
+func TestParseBad(t *testing.T) {
 	for _, text := range []string{"\n", "x", "36 35 98:0 / /m rw ext3 dev rw", "x 35 98:0 / /m rw - ext3 dev rw", "36 35 98 / /m rw - ext3 dev rw", "36 -1 9:0 / /m rw - ext3 dev rw"} {
-		if got, err := Read(strings.NewReader(text)); err == nil {
-			t.Errorf("Read(%q) = %v, want an error", text, got)
+		if got, err := Parse([]byte(text)); err == nil {
+			t.Errorf("Parse(%q) = %v, want an error", text, got)
 		}
 	}
 }
@@ -60,14 +60,30 @@ func TestSelf(t *testing.T) {
 	t.Errorf("no /proc among %d mounts", len(mounts))
 }
 
-func FuzzRead(f *testing.F) {
+func TestFind(t *testing.T) {
+	mounts, err := Self()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range mounts {
+		got, err := Find(uint64(want.ID))
+		if err != nil || got == nil || *got != want {
+			t.Errorf("%+v, %v; want %+v", got, err, want)
+		}
+	}
+	if got, err := Find(1 << 40); got != nil || err != nil {
+		t.Errorf("an ID that no mount has: %+v, %v", got, err)
+	}
+}
+
+func FuzzParse(f *testing.F) {
 	f.Add("36 35 98:7 /mnt1 /mnt2 rw shared:3 - ext3 /dev/root rw\n")
 	f.Add(`36 35 0:7 /a\134b /\04 rw - a\777 \ rw`)
 	if data, err := os.ReadFile("/proc/self/mountinfo"); err == nil {
 		f.Add(string(data))
 	}
 	f.Fuzz(func(t *testing.T, text string) {
-		mounts, err := Read(strings.NewReader(text))
+		mounts, err := Parse([]byte(text))
 		if err == nil && len(mounts) > strings.Count(text, "\n")+1 {
 			t.Errorf("%d mounts in %d lines", len(mounts), strings.Count(text, "\n")+1)
 		}

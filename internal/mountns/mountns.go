@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"runtime"
 
 	"golang.org/x/sys/unix"
 )
@@ -19,8 +20,7 @@ const joinedVariable = "L4D2_JOINED"
 // Join returns at once when the process is in the mount namespace of PID 1.
 // Otherwise it joins it and executes the program again, with the same
 // arguments, from the start; it then returns only errors. The caller needs
-// CAP_SYS_ADMIN, and must have locked the main goroutine to its thread
-// (runtime.LockOSThread in an init function).
+// CAP_SYS_ADMIN. The working directory of the process is / afterwards.
 //
 // To set one thread over would not do: the runtime's other threads would keep
 // the private namespace alive, and with it a copy of every mount there is. An
@@ -42,6 +42,8 @@ func Join() error {
 		return err
 	}
 	defer f.Close()
+	// A thread's namespace is its own, and so is the one that execve(2) leaves.
+	runtime.LockOSThread()
 	// setns(2) refuses a thread that shares its working directory with others.
 	if err := unix.Unshare(unix.CLONE_FS); err != nil {
 		return fmt.Errorf("unshare the working directory: %w", err)

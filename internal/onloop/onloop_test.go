@@ -8,7 +8,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"testing"
 	"unsafe"
@@ -32,7 +31,7 @@ var images, _ = filepath.Abs("testdata")
 // the image.
 func newHost(t *testing.T, image, fstype string) *activation.Activation {
 	t.Helper()
-	runtime.LockOSThread() // the thread's working directory is changed
+	privatens.LockThread()
 	layout, err := instance.NewLayout(filepath.Join(mount(t, image, fstype), "root"))
 	must(t, err)
 	for _, dir := range []string{layout.RuntimeDir(), layout.Overlays(), layout.Instance("a"), layout.Installation()} {

@@ -25,13 +25,11 @@ func (s Stack) classic(target Target) (*Mounted, error) {
 		return nil, err
 	}
 	defer unix.Close(point)
-	log := openKernelLog()
-	defer log.close()
 	err = inDescriptors(func() error {
 		return unix.Mount(s.Source, strconv.Itoa(point), "overlay", unix.MS_NODEV|unix.MS_NOSUID, data)
 	})
 	if err != nil {
-		return nil, withKernelLog(&Error{Op: "mount " + target.Path, Err: err}, log)
+		return nil, &Error{Op: "mount " + target.Path, Err: err}
 	}
 	m := &Mounted{Root: -1, Method: Classic, attached: true, target: target}
 	if m.Root, err = target.openRoot(); err != nil {
@@ -58,12 +56,9 @@ func (s Stack) data() string {
 	return b.String()
 }
 
-// inDescriptors calls f with the directory of the thread's descriptors as its
-// working directory. The thread gets a working directory of its own.
+// inDescriptors calls f with the directory of the thread's descriptors, which
+// are the process's, as the working directory.
 func inDescriptors(f func() error) error {
-	if err := unix.Unshare(unix.CLONE_FS); err != nil {
-		return &Error{Op: "unshare the working directory", Err: err}
-	}
 	if err := unix.Chdir("/proc/thread-self/fd"); err != nil {
 		return &Error{Op: "chdir /proc/thread-self/fd", Err: err}
 	}

@@ -22,10 +22,8 @@ func (s Stack) fsContext(target Target) (*Mounted, error) {
 	if err := inDescriptors(func() error { return s.configure(ctx) }); err != nil {
 		return nil, err
 	}
-	log := openKernelLog()
-	defer log.close()
 	if err := unix.FsconfigCreate(ctx); err != nil {
-		return nil, withKernelLog(contextError(ctx, "fsconfig create", err), log)
+		return nil, contextError(ctx, "fsconfig create", err)
 	}
 	root, err := unix.Fsmount(ctx, unix.FSMOUNT_CLOEXEC, unix.MOUNT_ATTR_NODEV|unix.MOUNT_ATTR_NOSUID)
 	if err != nil {

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"testing"
 
@@ -72,11 +71,10 @@ func open(t testing.TB, path string) int {
 	return fd
 }
 
-// stack opens the directories. It locks the goroutine to its thread, as each
-// mount needs.
+// stack opens the directories, for a mount by this goroutine.
 func (p *place) stack() Stack {
 	p.t.Helper()
-	runtime.LockOSThread()
+	privatens.LockThread()
 	s := Stack{Source: source, Upper: open(p.t, p.upper), Work: open(p.t, p.work)}
 	for _, l := range p.lowers {
 		s.Lowers = append(s.Lowers, Lower{open(p.t, l), Unknown})

@@ -15,8 +15,10 @@
 //     first and appears whole.
 //   - [Classic], with mount(2) and all in one string (Linux 5.10).
 //
-// A caller must hold its goroutine on one thread (runtime.LockOSThread), as
-// mount namespaces and the working directory are the thread's.
+// A mount changes the working directory meanwhile, and leaves it at /. That is
+// the whole process's, as in the helper, unless the thread has one of its own:
+// a program of more than one goroutine locks the one that mounts to a thread
+// (runtime.LockOSThread) and unshares CLONE_FS there.
 package overlay
 
 import (
@@ -115,13 +117,16 @@ func (s Stack) Mount(target Target, method Method) (*Mounted, error) {
 	if len(s.Lowers) == 0 || len(s.Lowers) > MaxLowers {
 		return nil, fmt.Errorf("%d layers: between 1 and %d can be mounted", len(s.Lowers), MaxLowers)
 	}
-	var m *Mounted
-	var err error
-	if method != Classic {
-		m, err = s.fsContext(target)
-	}
-	if method == Classic || method == Auto && errors.Is(err, ErrMethod) {
-		m, err = s.classic(target)
+	m, err := s.make(target, method)
+	var refused *Error
+	if errors.As(err, &refused) && refused.Kernel == "" {
+		// Most of overlayfs's reasons are in the kernel log alone. To have that
+		// open is not worth it for a mount that succeeds, so the kernel is asked
+		// twice.
+		log := openKernelLog()
+		defer log.close()
+		m, err = s.make(target, method)
+		err = withKernelLog(err, log)
 	}
 	if err != nil {
 		return nil, err
@@ -130,6 +135,16 @@ func (s Stack) Mount(target Target, method Method) (*Mounted, error) {
 		return nil, errors.Join(err, m.Abandon())
 	}
 	return m, nil
+}
+
+func (s Stack) make(target Target, method Method) (m *Mounted, err error) {
+	if method != Classic {
+		m, err = s.fsContext(target)
+	}
+	if method == Classic || method == Auto && errors.Is(err, ErrMethod) {
+		m, err = s.classic(target)
+	}
+	return m, err
 }
 
 // writable makes sure that the kernel did not fall back to a read-only mount,

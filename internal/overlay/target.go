@@ -61,14 +61,12 @@ func (t Target) Occupant() (*Occupant, error) {
 		return nil, nil
 	}
 	o := &Occupant{ID: st.Mnt_id, Dev: unix.Mkdev(st.Dev_major, st.Dev_minor), FSType: "unknown", Source: "unknown"}
-	mounts, err := mountinfo.Self()
+	m, err := mountinfo.Find(o.ID)
 	if err != nil {
 		return nil, err
 	}
-	for _, m := range mounts {
-		if uint64(m.ID) == o.ID {
-			o.FSType, o.Source = m.FSType, m.Source
-		}
+	if m != nil {
+		o.FSType, o.Source = m.FSType, m.Source
 	}
 	return o, nil
 }

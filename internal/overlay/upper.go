@@ -13,26 +13,39 @@ import (
 
 const otherFileSystem = "put the root on ext4, xfs, btrfs or tmpfs"
 
-// cannotCarry are the file systems that the kernel refuses as upper, or that
+// cannotCarry names the file systems that the kernel refuses as upper, or that
 // mount and then fail at a copy-up or a removal: they lack whiteouts, trusted
-// extended attributes or a stable directory type. By statfs(2) magic.
-var cannotCarry = map[int64]string{
-	unix.OVERLAYFS_SUPER_MAGIC: "an overlay (a container's root?)",
-	unix.FUSE_SUPER_MAGIC:      "a FUSE file system",
-	unix.NFS_SUPER_MAGIC:       "NFS",
-	unix.SMB2_SUPER_MAGIC:      "SMB",
-	unix.CIFS_SUPER_MAGIC:      "SMB",
-	unix.V9FS_MAGIC:            "9p",
-	unix.MSDOS_SUPER_MAGIC:     "FAT",
-	unix.EXFAT_SUPER_MAGIC:     "exFAT",
-	0x7366746e:                 "NTFS",
-	unix.RAMFS_MAGIC:           "ramfs",
-	unix.SQUASHFS_MAGIC:        "squashfs",
-	unix.ECRYPTFS_SUPER_MAGIC:  "eCryptfs",
+// extended attributes or a stable directory type. By statfs(2) magic; "" for all others.
+func cannotCarry(magic int64) string {
+	switch magic {
+	case unix.OVERLAYFS_SUPER_MAGIC:
+		return "an overlay (a container's root?)"
+	case unix.FUSE_SUPER_MAGIC:
+		return "a FUSE file system"
+	case unix.NFS_SUPER_MAGIC:
+		return "NFS"
+	case unix.SMB2_SUPER_MAGIC, unix.CIFS_SUPER_MAGIC:
+		return "SMB"
+	case unix.V9FS_MAGIC:
+		return "9p"
+	case unix.MSDOS_SUPER_MAGIC:
+		return "FAT"
+	case unix.EXFAT_SUPER_MAGIC:
+		return "exFAT"
+	case 0x7366746e:
+		return "NTFS"
+	case unix.RAMFS_MAGIC:
+		return "ramfs"
+	case unix.SQUASHFS_MAGIC:
+		return "squashfs"
+	case unix.ECRYPTFS_SUPER_MAGIC:
+		return "eCryptfs"
+	}
+	return ""
 }
 
 func checkFileSystem(fs unix.Statfs_t) error {
-	if name, bad := cannotCarry[int64(fs.Type)]; bad {
+	if name := cannotCarry(int64(fs.Type)); name != "" {
 		return advice.With(fmt.Errorf("the upper directory is on %s, which can't carry an overlay's upper directory", name), otherFileSystem)
 	}
 	if fs.Flags&unix.ST_RDONLY != 0 {
@@ -142,8 +155,8 @@ func tellsTypes(dir int) (bool, error) {
 		return false, err
 	}
 	defer unix.Close(fd)
-	buf := make([]byte, 4096)
-	n, err := unix.Getdents(fd, buf)
+	var buf [1024]byte // some twenty names
+	n, err := unix.Getdents(fd, buf[:])
 	if err != nil {
 		return false, err
 	}

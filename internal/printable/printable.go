@@ -22,6 +22,9 @@ func Line(s string) string { return escape(s, "") }
 func Text(s string) string { return escape(strings.ReplaceAll(s, "\r\n", "\n"), "\n\t") }
 
 func escape(s, kept string) string {
+	if isPlain(s) {
+		return s
+	}
 	var b strings.Builder
 	for len(s) > 0 {
 		r, size := utf8.DecodeRuneInString(s)
@@ -37,6 +40,16 @@ func escape(s, kept string) string {
 		s = s[size:]
 	}
 	return b.String()
+}
+
+// isPlain reports whether s is printable ASCII alone, as nearly all text is.
+func isPlain(s string) bool {
+	for i := range len(s) {
+		if s[i] < ' ' || s[i] > '~' {
+			return false
+		}
+	}
+	return true
 }
 
 // Cut is Line, but at most width characters of it, the last one an ellipsis

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"runtime"
 	"syscall"
 	"testing"
 )
@@ -37,6 +38,16 @@ func Main(m *testing.M) {
 	}
 	fmt.Fprintln(os.Stderr, "privatens:", err)
 	os.Exit(1)
+}
+
+// LockThread locks the goroutine to a thread with a working directory of its
+// own, as a mount needs it in a program that does more (package overlay). The
+// thread ends with the goroutine.
+func LockThread() {
+	runtime.LockOSThread()
+	if err := syscall.Unshare(syscall.CLONE_FS); err != nil {
+		panic(err)
+	}
 }
 
 // Need ends a test that is not in a private mount namespace: skipped under

@@ -13,7 +13,6 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"slices"
@@ -88,19 +87,23 @@ func WriteStart(dir, gid int, r Start) error {
 // ReadStart returns the last start of n, or ErrNone. It stays there after a stop: a
 // caller compares At with when the unit's run began.
 func ReadStart(l instance.Layout, n instance.Name) (Start, error) {
-	path := l.Started(n)
-	data, err := instance.ReadFile(path, maxStart)
-	if errors.Is(err, fs.ErrNotExist) {
-		return Start{}, ErrNone
-	}
+	data, err := read(l, n)
 	if err != nil {
 		return Start{}, err
 	}
 	r, err := decodeStart(data)
 	if err != nil {
-		return Start{}, fmt.Errorf("%s: %w", path, err)
+		return Start{}, fmt.Errorf("%s: %w", l.Started(n), err)
 	}
 	return r, nil
+}
+
+func read(l instance.Layout, n instance.Name) ([]byte, error) {
+	data, err := instance.ReadFile(l.Started(n), maxStart)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, ErrNone
+	}
+	return data, err
 }
 
 // encode writes a head of lines, an empty line, and the two files one after
@@ -195,30 +198,18 @@ func (r Start) Names() []string {
 func SameLayers(l instance.Layout, n instance.Name, layers []Layer) (bool, error) {
 	var want bytes.Buffer
 	encodeLayers(&want, layers)
-	f, err := os.Open(l.Started(n)) // root's, in a directory of root's
-	if errors.Is(err, fs.ErrNotExist) {
-		return false, ErrNone
-	}
+	data, err := read(l, n)
 	if err != nil {
 		return false, err
 	}
-	head := make([]byte, want.Len()+headLength)
-	size, err := io.ReadFull(f, head)
-	f.Close()
-	if err != nil && !errors.Is(err, io.ErrUnexpectedEOF) && !errors.Is(err, io.EOF) {
-		return false, err
-	}
-	lines := bytes.SplitAfterN(head[:size], []byte("\n"), 4) // the format, at, env, the layers
+	lines := bytes.SplitAfterN(data, []byte("\n"), 4) // the format, at, env, the layers
 	if len(lines) == 4 && string(lines[0]) == startFormat+"\n" && bytes.HasPrefix(lines[3], want.Bytes()) {
 		return true, nil
 	}
 	// A directory may have another name now.
-	last, err := ReadStart(l, n)
+	last, err := decodeStart(data)
 	if err != nil {
-		return false, err
+		return false, fmt.Errorf("%s: %w", l.Started(n), err)
 	}
 	return slices.EqualFunc(last.Layers, layers, func(a, b Layer) bool { return a.Directory == b.Directory }), nil
 }
-
-// headLength is room for the lines before the layers, in bytes.
-const headLength = 100

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -18,6 +17,7 @@ import (
 	"l4d2-host/internal/instance"
 	"l4d2-host/internal/journal"
 	"l4d2-host/internal/lockfile"
+	"l4d2-host/internal/privatens"
 	"l4d2-host/internal/store"
 )
 
@@ -42,7 +42,7 @@ func (h *host) init(n, release instance.Name) {
 // mount mounts the instance, as a start does.
 func (h *host) mount(n instance.Name) {
 	h.t.Helper()
-	runtime.LockOSThread() // one way to mount changes the thread's working directory
+	privatens.LockThread()
 	a := activation.Activation{Layout: h.Layout, Name: n, Owner: activation.Owner{UID: gameUID, GID: gameGID}, Log: journal.New(os.Stderr, false)}
 	must(h.t, a.Mount())
 	h.t.Cleanup(func() { unix.Unmount(h.Layout.Merged(n), unix.MNT_DETACH) })

@@ -4,7 +4,6 @@ import (
 	"context"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"testing"
 
@@ -42,7 +41,7 @@ type host struct {
 func newHost(t testing.TB) *host {
 	t.Helper()
 	privatens.Need(t)
-	runtime.LockOSThread() // the thread's working directory is changed
+	privatens.LockThread()
 	layout, err := instance.NewLayout(filepath.Join(t.TempDir(), "root"))
 	must(t, err)
 	h := &host{t: t, said: new(strings.Builder)}

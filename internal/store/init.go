@@ -11,6 +11,7 @@ import (
 
 	"l4d2-host/internal/advice"
 	"l4d2-host/internal/chain"
+	"l4d2-host/internal/dotenv"
 	"l4d2-host/internal/instance"
 	"l4d2-host/internal/lockfile"
 	"l4d2-host/internal/spec"
@@ -140,6 +141,9 @@ func generate(sp *spec.Spec, data []byte) ([]file, error) {
 	}
 	text, err := env.Format()
 	if err != nil {
+		return nil, err
+	}
+	if err := dotenv.Check(instance.EnvFile, text); err != nil {
 		return nil, err
 	}
 	return []file{{instance.SpecFile, data}, {instance.EnvFile, text}, {instance.ServerConfigFile, sp.ServerConfig()}}, nil

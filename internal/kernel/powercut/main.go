@@ -30,7 +30,6 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strconv"
 	"strings"
 	"time"
@@ -48,7 +47,6 @@ const uid, gid = 61_234, 61_235
 // main works until it is killed; with "check" in the place of a seed, it only
 // checks.
 func main() {
-	runtime.LockOSThread() // as a mount needs it
 	if err := run(os.Args[1]); err != nil {
 		fmt.Println("error", err)
 		os.Exit(1)
