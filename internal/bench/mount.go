@@ -75,7 +75,8 @@ func benchMount(b *bench, out io.Writer) error {
 			return err
 		}
 	}
-	env := append(syscall.Environ(), instance.RootVariable+"="+w.Root())
+	// As the unit sets it.
+	env := append(syscall.Environ(), instance.RootVariable+"="+w.Root(), "GOMAXPROCS=1")
 	here, unit := newLauncher(w.Overlays(), env, false), newLauncher(w.Overlays(), env, true)
 	ways := b.ways(w, here, unit)
 	mounts, unmounts, starts := times{}, times{}, times{}
@@ -153,7 +154,8 @@ func writeMounts(out io.Writer, runs int, ways []way, mounts, unmounts times) {
 
 From fork to exit, by the number of lower layers; %d runs of each, in turn.
 Upper, work and merged are new and empty each time. l4d2-overlay makes all its
-checks and copies server.cfg; it tidies up after the unmount. The file system
+checks and copies server.cfg; it tidies up after the unmount; GOMAXPROCS is 1, as
+in the unit. The file system
 is synced before each unmount. mount(8) gets relative paths of four letters:
 with longer ones its options do not fit.
 `, runs)

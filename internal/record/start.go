@@ -81,7 +81,7 @@ func WriteStart(dir, gid int, r Start) error {
 	if err != nil {
 		return err
 	}
-	return beneath.WriteFile(dir, instance.StartedFile, beneath.File{Data: data, Mode: 0o640, GID: gid})
+	return beneath.WriteNote(dir, instance.StartedFile, beneath.File{Data: data, Mode: 0o640, GID: gid})
 }
 
 // ReadStart returns the last start of n, or ErrNone. It stays there after a stop: a
@@ -100,7 +100,7 @@ func ReadStart(l instance.Layout, n instance.Name) (Start, error) {
 
 func read(l instance.Layout, n instance.Name) ([]byte, error) {
 	data, err := instance.ReadFile(l.Started(n), maxStart)
-	if errors.Is(err, fs.ErrNotExist) {
+	if errors.Is(err, fs.ErrNotExist) || err == nil && len(data) == 0 { // cut off, see WriteNote
 		return nil, ErrNone
 	}
 	return data, err
