@@ -78,7 +78,8 @@ func (l *Lock) Unlock() error {
 	if l == nil {
 		return nil
 	}
-	return unix.Close(l.fd)
+	// Not by the close alone: another thread's table of descriptors may have it too.
+	return errors.Join(flock(l.fd, unix.LOCK_UN), unix.Close(l.fd))
 }
 
 func flock(fd, how int) error {
