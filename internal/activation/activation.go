@@ -173,7 +173,12 @@ func (a *Activation) unmount(dir int, target overlay.Target, occupant *overlay.O
 	if next, err := target.Occupant(); err != nil || next != nil {
 		return err // another one lies beneath: it is seen to first
 	}
-	empty, err := target.Renew()
+	// The copies that other mount namespaces may have keep the superblock.
+	look := target.Renew
+	if overlay.Gone(occupant.Dev) {
+		look = target.Empty
+	}
+	empty, err := look()
 	if err != nil {
 		return err
 	}

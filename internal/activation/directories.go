@@ -103,9 +103,10 @@ type stack struct {
 
 // view is what the layers show, without upper.
 func (s *stack) view() layers.View {
-	view := make(layers.View, len(s.Lowers))
+	all, view := make([]layers.Layer, len(s.Lowers)), make(layers.View, len(s.Lowers))
 	for i, lower := range s.Lowers {
-		view[i] = &layers.Layer{Name: s.names[i], Path: s.paths[i], Dir: lower.FD}
+		all[i] = layers.Layer{Name: s.names[i], Path: s.paths[i], Dir: lower.FD}
+		view[i] = &all[i]
 	}
 	return view
 }
@@ -161,6 +162,7 @@ func (a *Activation) openLayers(s *stack, lowers []string) error {
 	if err != nil {
 		return &os.PathError{Op: "open", Path: a.Layout.Overlays(), Err: err}
 	}
+	s.paths, s.Lowers = make([]string, 0, len(s.names)), make([]overlay.Lower, 0, len(s.names))
 	for i, layer := range s.names {
 		path := filepath.Join(a.Layout.Root(), layer)
 		s.paths = append(s.paths, path)
@@ -246,13 +248,12 @@ func (s *stack) explain(err error) error {
 }
 
 func (s *stack) close() {
-	fds := []int{s.overlays, s.Upper, s.Work}
-	for _, lower := range s.Lowers {
-		fds = append(fds, lower.FD)
-	}
-	for _, fd := range fds {
+	for _, fd := range []int{s.overlays, s.Upper, s.Work} {
 		if fd >= 0 {
 			unix.Close(fd)
 		}
+	}
+	for _, lower := range s.Lowers {
+		unix.Close(lower.FD)
 	}
 }

@@ -37,7 +37,15 @@ func newWorld(dir string, layers int) (*world, error) {
 			return nil, err
 		}
 	}
-	return w, errors.Join(os.MkdirAll(w.Instances(), 0o750), os.MkdirAll(w.RuntimeDir(), 0o755))
+	err = errors.Join(os.MkdirAll(w.Instances(), 0o750), os.MkdirAll(w.RuntimeDir(), 0o755))
+	return w, errors.Join(err, give(w.Installation()), give(w.Overlays()))
+}
+
+// give makes the tree the game's user's, as steamcmd and the operator leave it.
+func give(dir string) error {
+	return filepath.WalkDir(dir, func(path string, _ os.DirEntry, err error) error {
+		return errors.Join(err, os.Lchown(path, gameID, gameID))
+	})
 }
 
 func layerName(i int) instance.Name { return instance.Name(fmt.Sprintf("l%03d", i)) }

@@ -70,14 +70,17 @@ func readFile(path string) ([]Mount, error) {
 	return mounts, nil
 }
 
+// expected is more than most hosts have, in bytes. A larger buffer makes for no
+// fewer reads: each returns a page at the most (seq_file).
+const expected = 8000
+
 func contents(path string) ([]byte, error) {
 	fd, err := rawio.Open(path, unix.O_RDONLY, 0)
 	if err != nil {
 		return nil, err
 	}
 	defer unix.Close(fd)
-	// The kernel makes the text anew for each read: the fewer, the better.
-	data, err := rawio.ReadAll(fd, 64<<10, math.MaxInt)
+	data, err := rawio.ReadAll(fd, expected, math.MaxInt)
 	if err != nil {
 		return nil, &fs.PathError{Op: "read", Path: path, Err: err}
 	}

@@ -41,7 +41,7 @@ func (s Stack) Check(target Target) error {
 	if err := above.add(s.Work); err != nil {
 		return err
 	}
-	seen := map[id]int{}
+	seen := make(map[id]int, len(s.Lowers))
 	known := ancestry{} // directories that lie in none of the writable ones
 	outside := -1       // one of these, open: most layers share a parent
 	for i, lower := range s.Lowers {

@@ -181,6 +181,20 @@ func (t Target) Renew() (bool, error) {
 	return true, nil
 }
 
+// Empty reports whether the directory, unmounted, is empty.
+func (t Target) Empty() (bool, error) {
+	fd, err := t.open()
+	if err != nil {
+		return false, err
+	}
+	defer unix.Close(fd)
+	empty, err := isEmpty(fd)
+	if err != nil {
+		return false, &Error{Op: "read " + t.Path, Err: err}
+	}
+	return empty, nil
+}
+
 // Gone reports whether the superblock with the given st_dev no longer exists:
 // nothing anywhere, in whatever namespace, can write through it any more.
 func Gone(dev uint64) bool {

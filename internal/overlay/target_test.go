@@ -134,6 +134,21 @@ func TestRenew(t *testing.T) {
 	}
 }
 
+func TestEmpty(t *testing.T) {
+	p := newPlace(t, "a")
+	for i := range 100 { // more than are read at once
+		if empty, err := p.target.Empty(); err != nil || empty != (i == 0) {
+			t.Errorf("%d files: %t, %v", i, empty, err)
+		}
+		must(t, os.WriteFile(p.merged(fmt.Sprintf("a name of some length %d", i)), nil, 0o600))
+	}
+	must(t, os.RemoveAll(p.target.Path))
+	must(t, os.WriteFile(p.target.Path, nil, 0o600))
+	if _, err := p.target.Empty(); !errors.Is(err, unix.ENOTDIR) {
+		t.Errorf("a file in its place: %v, want ENOTDIR", err)
+	}
+}
+
 func TestGone(t *testing.T) {
 	p := newPlace(t, "a")
 	// Another mount anywhere on this machine may get the number at once: then

@@ -3,8 +3,6 @@ package overlay
 import (
 	"errors"
 	"fmt"
-	"io"
-	"os"
 
 	"golang.org/x/sys/unix"
 
@@ -134,45 +132,51 @@ func CheckPlace(dir int) error {
 }
 
 func isEmpty(dir int) (bool, error) {
-	fd, err := unix.Openat(dir, ".", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return false, err
-	}
-	f := os.NewFile(uintptr(fd), "")
-	defer f.Close()
-	_, err = f.Readdirnames(1)
-	if errors.Is(err, io.EOF) {
-		return true, nil
-	}
-	return false, err
+	empty := true
+	err := eachEntry(dir, func(byte) bool {
+		empty = false
+		return false
+	})
+	return empty, err
 }
 
-// tellsTypes reports whether an entry of the directory has a type. "." and ".."
-// don't count: they have one everywhere.
+// tellsTypes reports whether an entry of the directory has a type.
 func tellsTypes(dir int) (bool, error) {
+	typed := false
+	err := eachEntry(dir, func(kind byte) bool {
+		typed = kind != unix.DT_UNKNOWN
+		return !typed
+	})
+	return typed, err
+}
+
+// eachEntry calls f with the type of each entry of the directory until that
+// returns false. "." and ".." don't count: they have a type everywhere.
+func eachEntry(dir int, f func(kind byte) bool) error {
 	fd, err := unix.Openat(dir, ".", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return false, err
+		return err
 	}
 	defer unix.Close(fd)
-	var buf [1024]byte // some twenty names
-	n, err := unix.Getdents(fd, buf[:])
-	if err != nil {
-		return false, err
-	}
-	// struct linux_dirent64: inode and offset (8 bytes each), length of the
-	// record (2), type (1), name with a NUL.
-	const head = 19
-	for b := buf[:n]; len(b) > head; {
-		size := int(b[16]) | int(b[17])<<8
-		if size <= head || size > len(b) {
-			break
+	var buf [1024]byte
+	for {
+		n, err := unix.Getdents(fd, buf[:])
+		if n <= 0 || err != nil {
+			return err
 		}
-		kind, name := b[18], unix.ByteSliceToString(b[head:size])
-		if name != "." && name != ".." && kind != unix.DT_UNKNOWN {
-			return true, nil
+		// struct linux_dirent64: inode and offset (8 bytes each), length of the
+		// record (2), type (1), name with a NUL.
+		const head = 19
+		for b := buf[:n]; len(b) > head; {
+			size := int(b[16]) | int(b[17])<<8
+			if size <= head || size > len(b) {
+				break
+			}
+			kind, name := b[18], unix.ByteSliceToString(b[head:size])
+			if name != "." && name != ".." && !f(kind) {
+				return nil
+			}
+			b = b[size:]
 		}
-		b = b[size:]
 	}
-	return false, nil
 }

@@ -123,6 +123,7 @@ func (r Start) encode() ([]byte, error) {
 
 // encodeLayers writes a line for each, and an empty one.
 func encodeLayers(b *bytes.Buffer, layers []Layer) {
+	b.Grow(64 * len(layers))
 	for _, d := range layers {
 		line := strconv.AppendUint([]byte("layer "), d.Dev, 10)
 		line = strconv.AppendUint(append(line, ' '), d.Ino, 10)
