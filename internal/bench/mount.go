@@ -155,9 +155,8 @@ func writeMounts(out io.Writer, runs int, ways []way, mounts, unmounts times) {
 From fork to exit, by the number of lower layers; %d runs of each, in turn.
 Upper, work and merged are new and empty each time. l4d2-overlay makes all its
 checks and copies server.cfg; it tidies up after the unmount; GOMAXPROCS is 1, as
-in the unit. The file system
-is synced before each unmount. mount(8) gets relative paths of four letters:
-with longer ones its options do not fit.
+in the unit. The file system is synced before each unmount. mount(8) gets relative
+paths of four letters: with longer ones its options do not fit.
 `, runs)
 	var names []string
 	for _, y := range ways {
