@@ -74,7 +74,7 @@ func act(verb, arg string, log *journal.Log) error {
 	if os.Geteuid() != 0 {
 		return advice.With(fmt.Errorf("this must run as root"), "start the instance with: sudo systemctl start l4d2@"+arg)
 	}
-	a := activation.Activation{Layout: layout, Name: name, Alone: true, Log: log}
+	a := activation.Activation{Layout: layout, Name: name, Log: log}
 	if err := mountns.Join(); err != nil {
 		return err
 	}

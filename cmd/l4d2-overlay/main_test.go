@@ -33,6 +33,8 @@ func TestImports(t *testing.T) {
 		"go.yaml.in/yaml/v3":           "reads the generated files only, never what an operator wrote",
 		"encoding/json":                "reads and writes none",
 		"text/template":                "reflection over anything",
+		"github.com/joho/godotenv":     "does without regular expressions, which it compiles at each start",
+		"regexp":                       "parses nothing that needs it, and it costs at each start",
 		"runtime/cgo":                  "static: loads nothing from a directory that the game's user can write",
 		"l4d2-host/internal/spec":      "reads the generated files only",
 		"l4d2-host/internal/store":     "changes no instance",

@@ -103,7 +103,7 @@ func TestWatcherIsNoChildOfTheGame(t *testing.T) {
 	defer socket.Close()
 	cmd := exec.Command(build(t), "LD_LIBRARY_PATH=.:bin", "/bin/sh", "-c", "env >env; exec sleep 600", "sh", "-port", "28290")
 	cmd.Dir = dir
-	cmd.Env = append(os.Environ(), "NOTIFY_SOCKET="+filepath.Join(dir, "notify"), "WATCHDOG_USEC=45000000")
+	cmd.Env = append(os.Environ(), "NOTIFY_SOCKET="+filepath.Join(dir, "notify"), "WATCHDOG_USEC=45000000", "GOMAXPROCS=1")
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -149,7 +149,7 @@ func TestWatcherIsNoChildOfTheGame(t *testing.T) {
 	for _, sig := range []unix.Signal{unix.SIGINT, unix.SIGTERM, unix.SIGHUP, unix.SIGUSR1, unix.SIGABRT} {
 		unix.Kill(watcher, sig)
 	}
-	if env, _ := os.ReadFile(filepath.Join(dir, "env")); strings.Contains(string(env), "NOTIFY_SOCKET") || strings.Contains(string(env), "WATCHDOG") || !strings.Contains(string(env), "LD_LIBRARY_PATH=.:bin\n") {
+	if env, _ := os.ReadFile(filepath.Join(dir, "env")); strings.Contains(string(env), "NOTIFY_SOCKET") || strings.Contains(string(env), "WATCHDOG") || strings.Contains(string(env), "GOMAXPROCS") || !strings.Contains(string(env), "LD_LIBRARY_PATH=.:bin\n") {
 		t.Errorf("the game's environment:\n%s", env)
 	}
 	time.Sleep(200 * time.Millisecond)

@@ -31,10 +31,7 @@ type Activation struct {
 	Owner  Owner
 	Method overlay.Method // Auto, but for tests
 	Ended  *record.End    // for Unmount: how the run ended that it comes after, if any
-	// Alone says that the process does nothing else: with many layers the
-	// goroutine is then bound to a thread with descriptors of its own.
-	Alone bool
-	Log   *journal.Log
+	Log    *journal.Log
 }
 
 // source names the mount in mountinfo, so that a left-over of ours is known
@@ -110,7 +107,7 @@ func (a *Activation) mount(dir int, target overlay.Target, env instance.Env, con
 	if err := a.complete(m, config); err != nil {
 		return errors.Join(err, m.Abandon())
 	}
-	a.warnUnwritable(stack)
+	a.warnUnwritable(m.Root, stack)
 	if err := m.Attach(); err != nil {
 		return errors.Join(err, m.Abandon())
 	}

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"runtime"
 
 	"golang.org/x/sys/unix"
 
@@ -155,9 +154,6 @@ func (a *Activation) openLayers(s *stack, lowers []string) error {
 	if s.names, err = a.expand(lowers); err != nil {
 		return err
 	}
-	if a.Alone && len(s.names) > manyLayers {
-		ownDescriptors()
-	}
 	s.overlays, err = unix.Open(a.Layout.Overlays(), unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return &os.PathError{Op: "open", Path: a.Layout.Overlays(), Err: err}
@@ -177,19 +173,6 @@ func (a *Activation) openLayers(s *stack, lowers []string) error {
 		s.Lowers = append(s.Lowers, lower)
 	}
 	return a.checkInstallation(s)
-}
-
-// manyLayers is when the layers' descriptors need more than the table of 64 that
-// a process begins with (NR_OPEN_DEFAULT).
-const manyLayers = 40
-
-// ownDescriptors gives the thread a table of descriptors of its own. Whenever one
-// that threads share has to grow, Linux waits until all processors have passed
-// a quiet state (synchronize_rcu in expand_fdtable, fs/file.c): 10 ms and more,
-// with 6.18, where mounting 400 layers takes 5. If it fails, so be it.
-func ownDescriptors() {
-	runtime.LockOSThread()
-	_ = unix.Unshare(unix.CLONE_FILES)
 }
 
 // expand lets nobody but root say which directories a release stands for: they

@@ -40,7 +40,7 @@ func (a *Activation) inspectLayers(env instance.Env) error {
 	if err := a.openLayers(&s, env.Lowers); err != nil {
 		return err
 	}
-	return a.checkWritable(s)
+	return a.checkWritable(s, a.merged(s))
 }
 
 func (a *Activation) inspect(dir int, env instance.Env) []error {
@@ -58,13 +58,13 @@ func (a *Activation) inspect(dir int, env instance.Env) []error {
 		return []error{err}
 	}
 	if s.Upper < 0 || s.Work < 0 {
-		return some(overlay.CheckPlace(dir), a.checkWritable(s))
+		return some(overlay.CheckPlace(dir), a.checkWritable(s, a.merged(s)))
 	}
 	var used error
 	if occupant == nil {
 		_, used = a.checkUnused(s.Work, s.Upper)
 	}
-	return some(s.explain(s.Check(target)), used, a.checkWritable(s))
+	return some(s.explain(s.Check(target)), used, a.checkWritable(s, a.merged(s)))
 }
 
 func some(errs ...error) []error {

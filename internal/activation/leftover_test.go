@@ -274,3 +274,22 @@ func TestTwoAtOnce(t *testing.T) {
 	}
 	h.mustUnmount()
 }
+
+// The mount point is made anew for the sake of copies of the mount alone, see
+// TestCopyInOtherNamespace.
+func TestMountPointStays(t *testing.T) {
+	h := newHost(t)
+	h.mustMount()
+	h.mustUnmount()
+	var before, after unix.Stat_t
+	must(t, unix.Stat(h.Layout.Merged("a"), &before))
+	keep, err := os.Open(h.Layout.Merged("a")) // so that the number is not given again
+	must(t, err)
+	defer keep.Close()
+	h.mustMount()
+	h.mustUnmount()
+	must(t, unix.Stat(h.Layout.Merged("a"), &after))
+	if before.Ino != after.Ino {
+		t.Errorf("inode %d is now %d", before.Ino, after.Ino)
+	}
+}

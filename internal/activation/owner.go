@@ -17,7 +17,7 @@ type Owner struct{ UID, GID int }
 // LookUpOwner returns the system user that the packages make.
 func LookUpOwner() (Owner, error) {
 	// What package os/user does too, but for the runtime's poller that its files
-	// set up. Whatever is out of the ordinary is left to it.
+	// set up. A file that has no such line in the plain form is left to it.
 	if passwd, err := instance.ReadFile("/etc/passwd", maxPasswd); err == nil {
 		if o, found := findOwner(string(passwd)); found {
 			return o, nil

@@ -10,6 +10,7 @@ import (
 
 	"l4d2-host/internal/advice"
 	"l4d2-host/internal/instance"
+	"l4d2-host/internal/layers"
 )
 
 // writtenDirs are directories of the game's root that every game writes to.
@@ -20,21 +21,24 @@ var writtenDirs = []string{".", "left4dead2", "left4dead2/cfg", "left4dead2/addo
 var ErrUnwritable = errors.New("the game's user cannot write there")
 
 // warnUnwritable warns of the first directory that the game's user cannot write
-// to. It is no reason to refuse the start: the game runs, and fails at what it
-// wants to keep.
-func (a *Activation) warnUnwritable(s stack) {
-	if err := a.checkWritable(s); err != nil {
+// to in the tree whose root is given. It is no reason to refuse the start: the
+// game runs, and fails at what it wants to keep. Only the few directories that
+// matter to all are looked at, in the finished tree: there an owner counts, not
+// in a layer that others cover, and the cost does not grow with the layers.
+func (a *Activation) warnUnwritable(root int, s stack) {
+	err := a.checkWritable(s, func(name string) (st unix.Stat_t, found bool) {
+		return st, unix.Fstatat(root, name, &st, unix.AT_SYMLINK_NOFOLLOW) == nil
+	})
+	if err != nil {
 		a.Log.Warn("%v: %s", err, advice.For(err))
 	}
 }
 
-// checkWritable returns an error about the first such directory. Only the few
-// that matter to all are looked at, as they are in the finished tree, where the
-// topmost layer's owner counts; but in the layers, as a look at a directory
-// through the overlay is one at all that are merged into it.
-func (a *Activation) checkWritable(s stack) error {
+// checkWritable returns an error about the first such directory; look returns
+// what name is in the merged tree.
+func (a *Activation) checkWritable(s stack, look func(name string) (unix.Stat_t, bool)) error {
 	for _, name := range writtenDirs {
-		st, found := s.merged(name)
+		st, found := look(name)
 		if !found || st.Mode&unix.S_IFMT != unix.S_IFDIR || a.Owner.CanWrite(st) {
 			continue
 		}
@@ -49,23 +53,37 @@ func (a *Activation) checkWritable(s stack) error {
 	return nil
 }
 
-// merged returns what name is in the tree that s makes: what the topmost has
-// that has anything there. The root is the upper directory's, which is made
-// right if there is none yet.
-func (s stack) merged(name string) (st unix.Stat_t, found bool) {
-	if name == "." && s.Upper < 0 {
-		return st, false
-	}
-	has := func(fd int) bool { return unix.Fstatat(fd, name, &st, unix.AT_SYMLINK_NOFOLLOW) == nil }
-	if s.Upper >= 0 && has(s.Upper) {
-		return st, true
-	}
-	for _, lower := range s.Lowers {
-		if has(lower.FD) {
-			return st, true
+// merged returns what name is in the tree that the layers of s and its upper
+// directory, if there is one, make. The root is the upper directory's, which is
+// made right if there is none yet.
+func (a *Activation) merged(s stack) func(name string) (st unix.Stat_t, found bool) {
+	return func(name string) (st unix.Stat_t, found bool) {
+		if name == "." && s.Upper < 0 {
+			return st, false
 		}
+		n, err := a.whole(s).Lookup(name)
+		if err != nil || n.Top() == nil {
+			return st, false
+		}
+		return stat(n.Top().Entry), true
 	}
-	return st, false
+}
+
+// whole is what the layers show with the upper directory.
+func (a *Activation) whole(s stack) layers.View {
+	if s.Upper < 0 {
+		return s.view()
+	}
+	return append(layers.View{{Name: layers.UpperName, Path: a.Layout.Upper(a.Name), Dir: s.Upper}}, s.view()...)
+}
+
+// stat is what CanWrite asks for.
+func stat(e layers.Entry) (st unix.Stat_t) {
+	st.Uid, st.Gid, st.Mode = e.UID, e.GID, e.Mode
+	if e.Type == layers.Directory {
+		st.Mode |= unix.S_IFDIR
+	}
+	return st
 }
 
 // CanWrite reports whether o can make files in the directory. Access control
@@ -83,23 +101,26 @@ func (o Owner) CanWrite(st unix.Stat_t) bool {
 }
 
 // unwritable returns where the directory that name is in the merged tree lies on
-// disk: in the topmost layer that has it and in upper, which has a copy, with
-// the layer's owner, as soon as server.cfg was put there.
+// disk: in the topmost layer that shows it and in upper, which has a copy, with
+// the layer's owner, as soon as server.cfg was put there. No link is followed:
+// root is told to change the owner there.
 func (a *Activation) unwritable(name string, s stack) []string {
 	var paths []string
-	add := func(fd int, dir string) (found bool) {
-		var st unix.Stat_t
-		if unix.Fstatat(fd, name, &st, unix.AT_SYMLINK_NOFOLLOW) != nil {
-			return false
+	add := func(f layers.Found) {
+		if f.Type == layers.Directory && !a.Owner.CanWrite(stat(f.Entry)) {
+			paths = append(paths, filepath.Join(f.Layer.Path, name))
 		}
-		if !a.Owner.CanWrite(st) {
-			paths = append(paths, filepath.Join(dir, name))
+	}
+	if n, err := a.whole(s).Lookup(name); err == nil && len(n.Shown) > 0 {
+		top := n.Shown[0]
+		isUpper := top.Layer.Name == layers.UpperName
+		if name != "." && isUpper && len(n.Shown) > 1 {
+			add(n.Shown[1])
 		}
-		return true
+		if name != "." || isUpper {
+			add(top)
+		}
 	}
-	for i := 0; name != "." && i < len(s.Lowers) && !add(s.Lowers[i].FD, s.paths[i]); i++ {
-	}
-	add(s.Upper, a.Layout.Upper(a.Name))
 	if len(paths) == 0 { // it was put right meanwhile
 		paths = append(paths, filepath.Join(a.Layout.Merged(a.Name), name))
 	}

@@ -1,6 +1,7 @@
 package activation
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -101,10 +102,32 @@ func TestUnwritableWarning(t *testing.T) {
 			return full
 		}
 	}
+	// beneath puts something in the place of left4dead2 into a layer below another
+	// one, which has it as a directory.
+	beneath := func(put func(h *host, path string)) func(h *host) string {
+		return func(h *host) string {
+			h.layer("evil")
+			path := filepath.Join(h.Layout.Overlay("evil"), "left4dead2")
+			must(h.t, os.RemoveAll(path))
+			put(h, path)
+			h.configure("mod", "evil")
+			return ""
+		}
+	}
 	for name, tt := range map[string]struct {
 		spoil func(h *host) string
 		warns bool
 	}{
+		// Followed, it would have the operator give root's directory away.
+		"through a covered link": {beneath(func(h *host, path string) {
+			outside := h.t.TempDir()
+			must(h.t, os.Mkdir(filepath.Join(outside, "logs"), 0o755))
+			must(h.t, os.Symlink(outside, path))
+		}), false},
+		"behind a covered file": {beneath(func(h *host, path string) {
+			rootOwns("installation/left4dead2/logs", 0o755)(h)
+			must(h.t, os.WriteFile(path, nil, 0o644))
+		}), false},
 		"all is well":               {func(*host) string { return "" }, false},
 		"left4dead2 of a layer":     {rootOwns("overlays/mod/left4dead2", 0o755), true},
 		"cfg of a layer":            {rootOwns("overlays/mod/left4dead2/cfg", 0o755), true},
@@ -140,6 +163,11 @@ func TestUnwritableWarning(t *testing.T) {
 			h := newHost(t)
 			path := tt.spoil(h)
 			h.said.Reset()
+			for _, err := range h.Inspect() {
+				if errors.Is(err, ErrUnwritable) && !tt.warns {
+					t.Errorf("before the start: %v", err)
+				}
+			}
 			h.mustMount()
 			defer h.mustUnmount()
 			want, remedy := "<4>"+path+": "+says, "chown -R l4d2:l4d2"

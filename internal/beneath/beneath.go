@@ -124,30 +124,6 @@ type File struct {
 // otherwise untouched; a directory is left, with the error EISDIR. The file is
 // not synced to disk.
 func WriteFile(dir int, name string, f File) error {
-	return write(dir, name, f, func(temporary string) error {
-		return unix.Renameat(dir, temporary, dir, name)
-	})
-}
-
-// WriteNote is WriteFile for what may be lost in a power cut, which can leave the
-// file empty, in a directory that nobody else writes to. The old file changes
-// places with the new one and is then removed: what a rename replaces, ext4
-// writes to disk at once (auto_da_alloc, ext4(5)), which takes longer than all
-// the rest.
-func WriteNote(dir int, name string, f File) error {
-	return write(dir, name, f, func(temporary string) error {
-		err := unix.Renameat2(dir, temporary, dir, name, unix.RENAME_EXCHANGE)
-		if err == nil {
-			return unix.Unlinkat(dir, temporary, 0)
-		}
-		if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.EINVAL) { // nothing there yet, or no such call for this file system
-			err = unix.Renameat(dir, temporary, dir, name)
-		}
-		return err
-	})
-}
-
-func write(dir int, name string, f File, place func(temporary string) error) error {
 	if err := checkRename(dir); err != nil {
 		return wrap("write", name, err)
 	}
@@ -168,7 +144,7 @@ func write(dir int, name string, f File, place func(temporary string) error) err
 		unix.Unlinkat(dir, temporary, 0)
 		return wrap("write", name, err)
 	}
-	if err := place(temporary); err != nil {
+	if err := unix.Renameat(dir, temporary, dir, name); err != nil {
 		unix.Unlinkat(dir, temporary, 0)
 		return wrap("replace", name, err)
 	}

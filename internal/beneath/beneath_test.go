@@ -81,27 +81,6 @@ func TestWriteFileReplaces(t *testing.T) {
 	}
 }
 
-func TestWriteNote(t *testing.T) {
-	p := newPlace(t)
-	for _, text := range []string{"first", "second, and longer", "third"} {
-		must(t, WriteNote(p.fd, "f", own(text)))
-		if data, err := os.ReadFile(p.path("f")); err != nil || string(data) != text {
-			t.Errorf("%q, %v; want %q", data, err, text)
-		}
-		if names, _ := os.ReadDir(p.dir); len(names) != 1 {
-			t.Errorf("left behind: %v", names)
-		}
-	}
-	must(t, os.WriteFile(p.path(".f.l4d2-host"), []byte("of a run that was killed"), 0o600))
-	must(t, WriteNote(p.fd, "f", own("fourth")))
-	if data, err := os.ReadFile(p.path("f")); err != nil || string(data) != "fourth" {
-		t.Errorf("%q, %v", data, err)
-	}
-	if names, _ := os.ReadDir(p.dir); len(names) != 1 {
-		t.Errorf("left behind: %v", names)
-	}
-}
-
 func TestWriteFileRefuses(t *testing.T) {
 	p := newPlace(t)
 	must(t, os.Mkdir(p.path("f"), 0o755))

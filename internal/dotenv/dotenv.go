@@ -5,8 +5,10 @@
 package dotenv
 
 import (
+	"errors"
 	"fmt"
 	"maps"
+	"slices"
 
 	"github.com/joho/godotenv"
 
@@ -24,13 +26,20 @@ func Check(file string, data []byte) error {
 	if err != nil {
 		return fmt.Errorf("%s: godotenv: %w", file, err)
 	}
-	for name, value := range ours {
-		if theirs[name] != value {
-			return fmt.Errorf("%s: %s has a value that systemd and godotenv read differently", file, name)
+	if err := compare(ours, theirs); err != nil {
+		return fmt.Errorf("%s: %w", file, err)
+	}
+	return nil
+}
+
+func compare(ours, theirs map[string]string) error {
+	for _, name := range slices.Sorted(maps.Keys(ours)) {
+		if value, found := theirs[name]; !found || value != ours[name] {
+			return fmt.Errorf("%s has a value that systemd and godotenv read differently", name)
 		}
 	}
-	if !maps.Equal(ours, theirs) {
-		return fmt.Errorf("%s: godotenv reads variables that systemd does not", file)
+	if len(theirs) > len(ours) {
+		return errors.New("godotenv reads variables that systemd does not")
 	}
 	return nil
 }

@@ -37,15 +37,16 @@ func Parse(words []string) (Command, error) {
 	return Command{}, errors.New("no program to start")
 }
 
-// notify is what sd_notify(3) and sd_watchdog_enabled(3) look for. The game
-// itself is not to speak to systemd.
-var notify = []string{"NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"}
+// ours is not for the game: what sd_notify(3) and sd_watchdog_enabled(3) look for,
+// as the game itself is not to speak to systemd, and what the unit sets for our
+// own programs.
+var ours = []string{"NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "GOMAXPROCS"}
 
 // Become replaces this process by the program. It returns only an error.
 func (c Command) Become() error {
 	environment := slices.DeleteFunc(os.Environ(), func(entry string) bool {
 		name, _, _ := strings.Cut(entry, "=")
-		return slices.Contains(notify, name) || slices.ContainsFunc(c.Set, func(set string) bool {
+		return slices.Contains(ours, name) || slices.ContainsFunc(c.Set, func(set string) bool {
 			return strings.HasPrefix(set, name+"=")
 		})
 	})

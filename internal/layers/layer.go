@@ -192,7 +192,7 @@ func attribute(fd int, name string) (string, bool, error) {
 	var buf [16]byte
 	// fgetxattr(2) takes no O_PATH descriptor; the magic link leads to the
 	// very file, also to a link or a device, and opens nothing.
-	n, err := unix.Getxattr("/proc/thread-self/fd/"+strconv.Itoa(fd), name, buf[:])
+	n, err := unix.Getxattr("/proc/self/fd/"+strconv.Itoa(fd), name, buf[:])
 	switch {
 	case errors.Is(err, unix.ENODATA), errors.Is(err, unix.EOPNOTSUPP):
 		return "", false, nil
@@ -254,7 +254,7 @@ func (l *Layer) Open(name string) (*os.File, Entry, error) {
 	if e.Type != File {
 		return nil, Entry{}, l.fail("open", name, fmt.Errorf("not a regular file, but a %s", e.Type))
 	}
-	fd, err := unix.Open("/proc/thread-self/fd/"+strconv.Itoa(pinned), unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	fd, err := unix.Open("/proc/self/fd/"+strconv.Itoa(pinned), unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return nil, Entry{}, l.fail("open", name, err)
 	}

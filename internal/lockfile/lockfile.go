@@ -78,8 +78,9 @@ func (l *Lock) Unlock() error {
 	if l == nil {
 		return nil
 	}
-	// Not by the close alone: another thread's table of descriptors may have it too.
-	return errors.Join(flock(l.fd, unix.LOCK_UN), unix.Close(l.fd))
+	fd := l.fd
+	l.fd = -1 // closed twice, it would be somebody else's
+	return unix.Close(fd)
 }
 
 func flock(fd, how int) error {

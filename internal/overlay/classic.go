@@ -29,7 +29,7 @@ func (s Stack) classic(target Target) (*Mounted, error) {
 		return unix.Mount(s.Source, strconv.Itoa(point), "overlay", unix.MS_NODEV|unix.MS_NOSUID, data)
 	})
 	if err != nil {
-		return nil, &Error{Op: "mount " + target.Path, Err: err}
+		return nil, &Error{Op: "mount " + target.Path, Err: err, mute: true}
 	}
 	m := &Mounted{Root: -1, Method: Classic, attached: true, target: target}
 	if m.Root, err = target.openRoot(); err != nil {

@@ -23,7 +23,8 @@ func (s Stack) fsContext(target Target) (*Mounted, error) {
 		return nil, err
 	}
 	if err := unix.FsconfigCreate(ctx); err != nil {
-		return nil, contextError(ctx, "fsconfig create", err)
+		kernel := contextText(ctx)
+		return nil, &Error{Op: "fsconfig create", Err: err, Kernel: kernel, mute: kernel == ""}
 	}
 	root, err := unix.Fsmount(ctx, unix.FSMOUNT_CLOEXEC, unix.MOUNT_ATTR_NODEV|unix.MOUNT_ATTR_NOSUID)
 	if err != nil {

@@ -16,9 +16,9 @@
 //   - [Classic], with mount(2) and all in one string (Linux 5.10).
 //
 // A mount changes the working directory meanwhile, and leaves it at /. That is
-// the whole process's, as in the helper, unless the thread has one of its own:
-// a program of more than one goroutine locks the one that mounts to a thread
-// (runtime.LockOSThread) and unshares CLONE_FS there.
+// the whole process's, as in the helpers, unless the thread has one of its own: a
+// program that uses relative paths besides locks the goroutine that mounts to a
+// thread (runtime.LockOSThread) and unshares CLONE_FS there.
 package overlay
 
 import (
@@ -89,6 +89,7 @@ type Error struct {
 	Op     string // the system call, with the option it was about
 	Err    error
 	Kernel string // what the kernel said about it, or ""
+	mute   bool   // the kernel refused the mount itself, and did not say why
 }
 
 func (e *Error) Error() string {
@@ -119,14 +120,8 @@ func (s Stack) Mount(target Target, method Method) (*Mounted, error) {
 	}
 	m, err := s.make(target, method)
 	var refused *Error
-	if errors.As(err, &refused) && refused.Kernel == "" {
-		// Most of overlayfs's reasons are in the kernel log alone. To have that
-		// open is not worth it for a mount that succeeds, so the kernel is asked
-		// twice.
-		log := openKernelLog()
-		defer log.close()
-		m, err = s.make(target, method)
-		err = withKernelLog(err, log)
+	if errors.As(err, &refused) && refused.mute {
+		m, err = s.ask(target, method, err)
 	}
 	if err != nil {
 		return nil, err
@@ -135,6 +130,19 @@ func (s Stack) Mount(target Target, method Method) (*Mounted, error) {
 		return nil, errors.Join(err, m.Abandon())
 	}
 	return m, nil
+}
+
+// ask makes the mount that was refused with err once more, and listens to the
+// kernel log, which alone has most of overlayfs's reasons. To have that open is
+// not worth it for a mount that succeeds.
+func (s Stack) ask(target Target, method Method, err error) (*Mounted, error) {
+	log := openKernelLog()
+	if log < 0 {
+		return nil, err
+	}
+	defer log.close()
+	m, again := s.make(target, method)
+	return m, withKernelLog(again, log)
 }
 
 func (s Stack) make(target Target, method Method) (m *Mounted, err error) {

@@ -30,7 +30,7 @@ var ErrLong = errors.New("too long")
 // what is expected to hold it all. The error is the kernel's, or ErrLong.
 func ReadAll(fd, size, limit int) ([]byte, error) {
 	// One byte more, to see the end.
-	data := make([]byte, 0, max(0, min(size, limit))+1)
+	data := make([]byte, 0, max(0, min(size, limit, 1<<30))+1)
 	for {
 		n, err := unix.Read(fd, data[len(data):cap(data)])
 		switch {

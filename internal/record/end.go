@@ -48,14 +48,14 @@ const (
 // can open.
 func WriteEnd(dir int, e End) error {
 	text := fmt.Sprintf("%s\nat %d\nresult %s\ncode %s\nstatus %s\n", endFormat, e.At.UnixNano(), e.Result, e.Code, e.Status)
-	return beneath.WriteNote(dir, instance.EndedFile, beneath.File{Data: []byte(text), Mode: 0o644})
+	return beneath.WriteFile(dir, instance.EndedFile, beneath.File{Data: []byte(text), Mode: 0o644})
 }
 
 // ReadEnd returns the last end of n, or ErrNone.
 func ReadEnd(l instance.Layout, n instance.Name) (End, error) {
 	path := l.Ended(n)
 	data, err := instance.ReadFile(path, maxEnd)
-	if errors.Is(err, fs.ErrNotExist) || err == nil && len(data) == 0 { // cut off, see WriteNote
+	if errors.Is(err, fs.ErrNotExist) {
 		return End{}, ErrNone
 	}
 	if err != nil {

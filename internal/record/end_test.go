@@ -62,22 +62,3 @@ func TestThisEnd(t *testing.T) {
 		t.Errorf("%+v", e)
 	}
 }
-
-// A power cut can leave a record empty.
-func TestEmpty(t *testing.T) {
-	layout, err := instance.NewLayout(t.TempDir())
-	if err != nil {
-		t.Fatal(err)
-	}
-	err = errors.Join(os.MkdirAll(layout.Runtime("a"), 0o755),
-		os.WriteFile(layout.Started("a"), nil, 0o600), os.WriteFile(layout.Ended("a"), nil, 0o600))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := ReadStart(layout, "a"); !errors.Is(err, ErrNone) {
-		t.Errorf("start: %v", err)
-	}
-	if _, err := ReadEnd(layout, "a"); !errors.Is(err, ErrNone) {
-		t.Errorf("end: %v", err)
-	}
-}

@@ -81,7 +81,7 @@ func WriteStart(dir, gid int, r Start) error {
 	if err != nil {
 		return err
 	}
-	return beneath.WriteNote(dir, instance.StartedFile, beneath.File{Data: data, Mode: 0o640, GID: gid})
+	return beneath.WriteFile(dir, instance.StartedFile, beneath.File{Data: data, Mode: 0o640, GID: gid})
 }
 
 // ReadStart returns the last start of n, or ErrNone. It stays there after a stop: a
@@ -100,7 +100,7 @@ func ReadStart(l instance.Layout, n instance.Name) (Start, error) {
 
 func read(l instance.Layout, n instance.Name) ([]byte, error) {
 	data, err := instance.ReadFile(l.Started(n), maxStart)
-	if errors.Is(err, fs.ErrNotExist) || err == nil && len(data) == 0 { // cut off, see WriteNote
+	if errors.Is(err, fs.ErrNotExist) {
 		return nil, ErrNone
 	}
 	return data, err
@@ -194,8 +194,8 @@ func (r Start) Names() []string {
 }
 
 // SameLayers reports whether the last start of n was made of these directories.
-// It is for the helper, which asks it before each start, and reads no more than
-// it has to. The error is ErrNone if there was no start, as with ReadStart.
+// It is for the helper, which asks it before each start: mostly the text alone
+// tells. The error is ErrNone if there was no start, as with ReadStart.
 func SameLayers(l instance.Layout, n instance.Name, layers []Layer) (bool, error) {
 	var want bytes.Buffer
 	encodeLayers(&want, layers)

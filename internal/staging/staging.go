@@ -104,8 +104,8 @@ type Staged struct {
 }
 
 // Stage mounts the current release under an upper directory for the update: the
-// one of an interrupted update, or a new one. The calling goroutine must be
-// locked to a thread in the mount namespace to mount in.
+// one of an interrupted update, or a new one. It is made in the mount namespace of
+// the calling thread; for the working directory see package overlay.
 func (s *Staging) Stage() (done Staged, err error) {
 	defer func() { err = s.adviseDisk(err) }()
 	change, err := s.change(context.Background(), stageWait)
