@@ -56,8 +56,8 @@ func (b *bench) benchMountinfo(out io.Writer, w *world) error {
 
 With %d instances of %d layers mounted. systemd reads it again at each mount and
 unmount on the host, and some 90 times for each sandbox that it makes, with each
-mount in it twice (257: the tree is bound recursively, and what lies at each path
-looked up); each Go program (from Go 1.25 on) reads it once as it starts.
+mount in it twice (257, in a container, where /proc holds mounts too: the tree is
+bound recursively, and what lies at each path looked up); each Go program (from Go 1.25 on) reads it once as it starts.
 
 | Mounted | one read | bytes |
 |---|---:|---:|

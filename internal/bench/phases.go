@@ -5,7 +5,6 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -16,6 +15,7 @@ import (
 	"l4d2-host/internal/beneath"
 	"l4d2-host/internal/instance"
 	"l4d2-host/internal/overlay"
+	"l4d2-host/internal/privatens"
 )
 
 // phases are the steps between the start of the helper's work and its end that
@@ -130,18 +130,9 @@ func copyConfig(root int) error {
 	return beneath.WriteFile(cfg, "server.cfg", beneath.File{Data: []byte("hostname bench\n"), Mode: 0o640, GID: gameID})
 }
 
-// lockThread gives the goroutine a thread with a working directory of its own,
-// as a mount needs it in a program that does more (package overlay).
-func lockThread() error {
-	runtime.LockOSThread()
-	return unix.Unshare(unix.CLONE_FS)
-}
-
 // writeWhere shows where the helper's time goes.
 func (b *bench) writeWhere(out io.Writer, w *world, here *launcher, starts times) error {
-	if err := lockThread(); err != nil {
-		return err
-	}
+	privatens.LockThread()
 	methods := []overlay.Method{overlay.FSContext, overlay.Classic}
 	all := map[overlay.Method]times{}
 	for _, m := range methods {

@@ -15,6 +15,7 @@ import (
 	"l4d2-host/internal/activation"
 	"l4d2-host/internal/instance"
 	"l4d2-host/internal/journal"
+	"l4d2-host/internal/privatens"
 	"l4d2-host/internal/release"
 	"l4d2-host/internal/staging"
 	"l4d2-host/internal/tree"
@@ -32,9 +33,7 @@ const (
 // benchUpdate measures what a new state of the game costs that differs in 1 % of
 // its bytes: as a release over the present one, and as a changed copy.
 func benchUpdate(b *bench, out io.Writer) error {
-	if err := lockThread(); err != nil {
-		return err
-	}
+	privatens.LockThread()
 	layout, err := instance.NewLayout(filepath.Join(b.dir, "root"))
 	if err != nil {
 		return err

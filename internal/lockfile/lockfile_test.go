@@ -5,6 +5,9 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 func TestHeldUntilUnlocked(t *testing.T) {
@@ -45,15 +48,41 @@ func TestRemovedWhileWaiting(t *testing.T) {
 		}
 		got <- l
 	}()
-	if err := os.Remove(path); err != nil {
+	// It has opened the file, and will be given the lock of that one.
+	for limit := time.Now().Add(20 * time.Second); descriptors(t, path) < 2; time.Sleep(time.Millisecond) {
+		if time.Now().After(limit) {
+			t.Fatal("nobody waits for the lock")
+		}
+	}
+	// Another one is there by the time that the lock is given back.
+	if err := errors.Join(os.Remove(path), os.WriteFile(path, nil, 0o600)); err != nil {
 		t.Fatal(err)
 	}
 	first.Unlock()
 	l := <-got
 	defer l.Unlock()
-	if same, err := guards(l.fd, path); err != nil || !same {
-		t.Errorf("the lock taken does not guard %s: %v", path, err)
+	var held, there unix.Stat_t
+	if err := errors.Join(unix.Fstat(l.fd, &held), unix.Stat(path, &there)); err != nil {
+		t.Fatal(err)
 	}
+	if held.Ino != there.Ino || held.Dev != there.Dev {
+		t.Errorf("the lock taken does not guard %s: it is on inode %d, and there is %d", path, held.Ino, there.Ino)
+	}
+}
+
+// descriptors counts this process's descriptors of the file at path.
+func descriptors(t *testing.T, path string) (n int) {
+	t.Helper()
+	links, err := filepath.Glob("/proc/self/fd/*")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, link := range links {
+		if to, err := os.Readlink(link); err == nil && to == path {
+			n++
+		}
+	}
+	return n
 }
 
 func TestSymlinkRefused(t *testing.T) {

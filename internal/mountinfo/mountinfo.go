@@ -45,14 +45,19 @@ func Find(id uint64) (*Mount, error) {
 	if err != nil {
 		return nil, err
 	}
+	m, err := find(data, id)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", self, err)
+	}
+	return m, nil
+}
+
+func find(data []byte, id uint64) (*Mount, error) {
 	start := []byte(strconv.FormatUint(id, 10) + " ")
 	for line := range bytes.Lines(data) {
 		if bytes.HasPrefix(line, start) {
 			m, err := parse(bytes.TrimSuffix(line, []byte{'\n'}))
-			if err != nil {
-				return nil, fmt.Errorf("%s: %w", self, err)
-			}
-			return &m, nil
+			return &m, err
 		}
 	}
 	return nil, nil

@@ -76,6 +76,20 @@ func TestFind(t *testing.T) {
 	}
 }
 
+// The number is compared whole, with the first field alone.
+func TestFindAmongSimilar(t *testing.T) {
+	const data = "36 3 0:7 / /a rw - overlay l4d2:a rw\n363 36 0:8 / /b rw - tmpfs b rw\n3 1 0:9 / /c rw - tmpfs c rw"
+	for id, want := range map[uint64]string{36: "/a", 363: "/b", 3: "/c", 1: "", 6: "", 63: ""} {
+		m, err := find([]byte(data), id)
+		if err != nil || want == "" && m != nil || want != "" && (m == nil || m.Point != want) {
+			t.Errorf("%d: %+v, %v; want %q", id, m, err, want)
+		}
+	}
+	if m, err := find([]byte("36 nonsense\n"), 36); err == nil {
+		t.Errorf("a bad line: %+v", m)
+	}
+}
+
 func FuzzParse(f *testing.F) {
 	f.Add("36 35 98:7 /mnt1 /mnt2 rw shared:3 - ext3 /dev/root rw\n")
 	f.Add(`36 35 0:7 /a\134b /\04 rw - a\777 \ rw`)

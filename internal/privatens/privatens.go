@@ -1,6 +1,6 @@
 // Package privatens runs the tests of a package in a mount namespace of their
 // own, so that what they mount never reaches the host and goes with them. It
-// is imported by tests only.
+// is imported by tests and benchmarks only.
 package privatens
 
 import (
